@@ -1,0 +1,166 @@
+"""The ledger: one SQLite file per study, the only truth about it. `platform.ledger` writes, `analysis.ledger` reads.
+
+Times are seconds since 1970 (UTC). A metric that could not be computed is NULL. Each row has a natural key, so
+writing it twice changes nothing.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BASELINE",
+    "COMPLETED",
+    "DIVERGED",
+    "FAILED",
+    "PLANNED",
+    "RUNNING",
+    "SCHEMA",
+    "STATES",
+    "STOPPED",
+    "VERSION",
+]
+
+VERSION = 1
+
+BASELINE = "baseline"
+
+PLANNED = "PLANNED"
+RUNNING = "RUNNING"
+COMPLETED = "COMPLETED"
+STOPPED = "STOPPED"  # by the scheduler
+DIVERGED = "DIVERGED"  # a result: counted, never repeated
+FAILED = "FAILED"  # with a kind: memory, data, bug, lost
+STATES = (PLANNED, RUNNING, COMPLETED, STOPPED, DIVERGED, FAILED)
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS study (            -- one row for each key: name, schema, trainer, metrics, ... as JSON
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS spec (             -- every spec that this study was run with; the last one holds
+    number INTEGER PRIMARY KEY,
+    at REAL NOT NULL,
+    resolved TEXT NOT NULL                    -- JSON
+);
+
+CREATE TABLE IF NOT EXISTS deviation (        -- what was changed after the first trial
+    number INTEGER PRIMARY KEY,
+    at REAL NOT NULL,
+    spec INTEGER NOT NULL,
+    text TEXT NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS driver (           -- every process that ran this study
+    number INTEGER PRIMARY KEY,
+    started REAL NOT NULL,
+    ended REAL,
+    host TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    record TEXT NOT NULL                      -- JSON: versions, git commit and dirty flag, command
+);
+
+CREATE TABLE IF NOT EXISTS variant (          -- of the spec that holds; baseline is number 0
+    name TEXT PRIMARY KEY,
+    number INTEGER NOT NULL,
+    component TEXT,                           -- the component it speaks of, if any
+    compared_to TEXT,                         -- the variant it differs from by that component
+    present INTEGER,                          -- 1: the component is in this variant, 0: it is taken out
+    overrides TEXT NOT NULL                   -- JSON: path -> value
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS trial (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,                  -- the identity, 32 hexadecimal digits
+    seed INTEGER NOT NULL,
+    stream TEXT NOT NULL,                     -- '' or the name of the placebo's stream of seeds
+    settings TEXT NOT NULL,                   -- JSON: the whole configuration
+    data TEXT NOT NULL,                       -- digest of the images
+    state TEXT NOT NULL,
+    kind TEXT,                                -- of a failure
+    message TEXT,                             -- of a failure or a divergence: a sentence, then the traceback
+    planned REAL NOT NULL,
+    started REAL,
+    ended REAL
+);
+
+CREATE TABLE IF NOT EXISTS cell (             -- the plan of the spec that holds: which trial fills which place
+    stage TEXT NOT NULL,
+    variant TEXT NOT NULL,
+    seed INTEGER NOT NULL,
+    trial INTEGER NOT NULL REFERENCES trial(number),
+    PRIMARY KEY (stage, variant, seed)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS attempt (
+    trial INTEGER NOT NULL REFERENCES trial(number),
+    number INTEGER NOT NULL,
+    driver INTEGER NOT NULL,
+    started REAL NOT NULL,
+    ended REAL,
+    resumed_step INTEGER NOT NULL,            -- 0: from the start
+    outcome TEXT,                             -- a state, or 'interrupted' or 'lost'
+    record TEXT,                              -- JSON: node, device, versions on the worker
+    PRIMARY KEY (trial, number)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS step (             -- one row for each report of a trial
+    trial INTEGER NOT NULL REFERENCES trial(number),
+    step INTEGER NOT NULL,
+    at REAL NOT NULL,
+    seconds REAL NOT NULL,                    -- spent in training and evaluation up to here, all attempts together
+    checkpoint TEXT,                          -- path below the storage folder, or NULL
+    pictures TEXT NOT NULL,                   -- JSON: set/image -> path below the storage folder
+    PRIMARY KEY (trial, step)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS report (
+    trial INTEGER NOT NULL,
+    step INTEGER NOT NULL,
+    metric TEXT NOT NULL,
+    value REAL,
+    PRIMARY KEY (trial, step, metric)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS image (            -- per-image scores of trials
+    trial INTEGER NOT NULL,
+    step INTEGER NOT NULL,
+    "set" TEXT NOT NULL,
+    image TEXT NOT NULL,
+    metric TEXT NOT NULL,
+    value REAL,
+    PRIMARY KEY (trial, step, "set", image, metric)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS scene (            -- which scene each evaluation image shows
+    "set" TEXT NOT NULL,
+    image TEXT NOT NULL,
+    scene TEXT NOT NULL,
+    PRIMARY KEY ("set", image)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS reference (        -- scores of methods that learn nothing: input, gain, gamma
+    method TEXT NOT NULL,
+    data TEXT NOT NULL,
+    "set" TEXT NOT NULL,
+    image TEXT NOT NULL,
+    metric TEXT NOT NULL,
+    value REAL,
+    PRIMARY KEY (method, data, "set", image, metric)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS reference_picture (
+    method TEXT NOT NULL,
+    data TEXT NOT NULL,
+    picture TEXT NOT NULL,                    -- set/image
+    path TEXT NOT NULL,                       -- below the storage folder
+    PRIMARY KEY (method, data, picture)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS decision (         -- of a scheduler, never computed again
+    trial INTEGER NOT NULL,
+    rung INTEGER NOT NULL,
+    what TEXT NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (trial, rung)
+) WITHOUT ROWID;
+"""

@@ -1,0 +1,1 @@
+"""EnlightenGAN: networks, losses, data, metrics and training. Plain PyTorch; knows neither Ray nor MLflow."""
