@@ -1,0 +1,98 @@
+"""Image files: finding, reading and writing them as 8-bit RGB arrays."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from trials.progress import DataError
+
+__all__ = ["SUFFIXES", "Pixels", "find", "listed", "read", "write"]
+
+Pixels = npt.NDArray[np.uint8]
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm", ".webp")
+
+# What Pillow's decoders raise on damaged files.
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, OverflowError, struct.error, zlib.error)
+
+
+def find(folder: Path) -> list[Path]:
+    """Return the image files of a folder (not of folders in it), sorted by name. Hidden and other files are ignored.
+
+    Raises:
+        DataError: if the folder is missing or holds no image file.
+    """
+    if not folder.is_dir():
+        came = "is a file" if folder.exists() else "does not exist"
+        raise DataError(f"{folder}: expected a folder of images, but it {came}")
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{folder}: the folder cannot be read ({error.strerror})") from error
+    images = [entry for entry in entries if entry.suffix.lower() in SUFFIXES and not entry.is_dir()]
+    if not images:
+        found = f"it holds {listed([entry.name for entry in entries])}" if entries else "it is empty"
+        raise DataError(f"{folder}: expected image files ({' '.join(SUFFIXES)}), but {found}")
+    return images
+
+
+def read(path: Path) -> Pixels:
+    """Return an image file's pixels as it is to be seen: uint8, RGB, (H, W, 3).
+
+    Turned as EXIF says; grey, palette and CMYK images converted to RGB; of 16-bit values the upper 8 bits;
+    transparent parts as on black; of several frames the first.
+
+    Raises:
+        DataError: if the file is missing, empty, damaged, or of a kind that has no defined range of values.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise DataError(f"{path}: the file is empty (0 bytes); copy or download it again")
+        with Image.open(path) as file:
+            return _rgb(ImageOps.exif_transpose(file), path)
+    except DataError:
+        raise
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: the file does not exist, or is a link to one that does not") from error
+    except PermissionError as error:
+        raise DataError(f"{path}: the file may not be read ({error.strerror})") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path}: the image is too large to be opened safely ({error})") from error
+    except DAMAGED as error:
+        raise DataError(
+            f"{path}: not an image, or damaged or truncated ({_first_line(error)}); copy or download it again"
+        ) from error
+
+
+def write(path: Path, image: Pixels) -> None:
+    """Write an 8-bit image (H, W, 3) as PNG; missing folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path, format="PNG", compress_level=1)
+
+
+def listed(names: list[str]) -> str:
+    """Return at most the first three names, and how many more there are."""
+    rest = len(names) - 3
+    return ", ".join(names[:3]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _rgb(image: Image.Image, path: Path) -> Pixels:
+    if image.mode.startswith("I;16"):
+        upper = (np.asarray(image) >> 8).astype(np.uint8)  # as Pillow itself reads 16-bit RGB
+        return np.repeat(upper[..., None], 3, axis=2)
+    if image.mode in ("I", "F"):
+        raise DataError(f"{path}: pixels of 32 bits have no defined range; save the image with 8 or 16 bits")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
+    return np.array(image.convert("RGB"))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
