@@ -1,7 +1,8 @@
 """`python -m platform` prints the platform, as it does without this package."""
 
-import platform
 import sys
+
+import platform
 
 if __name__ == "__main__":
     terse = "terse" in sys.argv or "--terse" in sys.argv

@@ -82,7 +82,15 @@ class Trainer(Protocol):
         """Estimate the seconds that one trial takes on this machine, from a few steps and one evaluation."""
 
     def train(
-        self, config: Any, data: Any, *, seed: int, stream: str, folder: Path, resume: Path | None
+        self,
+        config: Any,
+        data: Any,
+        *,
+        seed: int,
+        stream: str,
+        folder: Path,
+        resume: Path | None,
+        threads: int,
     ) -> Iterator[Report]:
         """Train, and yield a report at each evaluation.
 

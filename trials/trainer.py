@@ -76,9 +76,21 @@ def seconds(config: Config, data: Data, *, threads: int) -> float:
 
 
 def train(
-    config: Config, data: Data, *, seed: int, stream: str = "", folder: Path, resume: Path | None = None
+    config: Config,
+    data: Data,
+    *,
+    seed: int,
+    stream: str = "",
+    folder: Path,
+    resume: Path | None = None,
+    threads: int = 1,
 ) -> Iterator[Report]:
-    """Train, and yield a report at each evaluation. See `trials.train.train`."""
+    """Train with so many CPU threads, and yield a report at each evaluation. See `trials.train.train`."""
+    import torch
+
     from trials.train import train
 
+    torch.set_num_threads(threads)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # a worker that trained before may hold memory that a neighbour needs
     return train(config, data, seed=seed, stream=stream, folder=folder, resume=resume)

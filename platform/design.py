@@ -1,0 +1,79 @@
+"""From components to variants: which settings each variant changes, and what it is compared with. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from analysis.schema import BASELINE
+from platform.spec import Spec
+
+__all__ = ["PLACEBO", "Variant", "configured", "variants"]
+
+BARE = "bare"
+PLACEBO = "placebo"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A named set of overrides to the full model.
+
+    Args:
+        name: `baseline`, `no_attention`, `only_attention`, `bare`, `placebo`, or as written by hand.
+        overrides: dotted path -> value.
+        component: the component it speaks of, if any.
+        compared_to: the variant from which it differs by that component alone, or by its overrides.
+        present: whether the component is in this variant (and missing in the other).
+        stream: the stream of seeds; not empty for the placebo alone.
+    """
+
+    name: str
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    component: str | None = None
+    compared_to: str | None = None
+    present: bool = False
+    stream: str = ""
+
+
+def variants(spec: Spec) -> list[Variant]:
+    """Return the variants of a spec's design, the full model first.
+
+    leave-one-out: the full model without each component in turn. add-one-in: the full model, the bare one (every
+    component taken out), and the bare one with each component in turn. list: as written by hand.
+    """
+    found = [Variant(BASELINE)]
+    if spec.design == "leave-one-out":
+        found += [Variant(f"no_{name}", out, name, BASELINE) for name, out in spec.components.items()]
+    elif spec.design == "add-one-in" and spec.components:
+        found.append(Variant(BARE, _merged(spec.components), None, BASELINE))
+        for name in spec.components:
+            rest = _merged({other: out for other, out in spec.components.items() if other != name})
+            found.append(Variant(f"only_{name}", rest, name, BARE, present=True))
+    else:
+        found += [Variant(name, overrides, None, BASELINE) for name, overrides in spec.variants.items()]
+    if spec.control.placebo:
+        found.append(Variant(PLACEBO, {}, PLACEBO, BASELINE, stream=PLACEBO))
+    return found
+
+
+def configured(model: Any, config: Any, overrides: Mapping[str, Any]) -> Any:
+    """Return the trainer's configuration `config` (of class `model`) with overrides (dotted path -> value) applied.
+
+    Raises:
+        pydantic.ValidationError: if a value does not fit its setting.
+    """
+    if not overrides:
+        return config
+    settings = config.model_dump(mode="json", by_alias=True)
+    for path, value in overrides.items():
+        *sections, last = path.split(".")
+        node = settings
+        for section in sections:
+            node = node[section]
+        node[last] = value
+    return model.model_validate(settings)
+
+
+def _merged(components: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {path: value for out in components.values() for path, value in out.items()}

@@ -1,0 +1,45 @@
+"""What differs between the spec that a study began with and the one it goes on with, in sentences. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from platform.errors import shown
+
+__all__ = ["deviations"]
+
+FREE = ("resources", "tracking", "budget")
+"""Sections that change no result and no verdict."""
+
+_NOTHING = object()
+
+
+def deviations(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each setting that was declared otherwise before the first trial.
+
+    Args:
+        before: the resolved spec that held so far.
+        after: the resolved spec that holds from now on.
+    """
+    old, new = _flat(before), _flat(after)
+    changed = [path for path in sorted(old.keys() | new.keys()) if old.get(path, _NOTHING) != new.get(path, _NOTHING)]
+    return [
+        f"{path}: {_shown(old, path)} became {_shown(new, path)}" for path in changed if path.split(".")[0] not in FREE
+    ]
+
+
+def _shown(values: Mapping[str, Any], path: str) -> str:
+    return shown(values[path]) if path in values else "nothing"
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values by dotted path; an empty section is a value."""
+    values: dict[str, Any] = {}
+    for key, value in node.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            values |= _flat(value, f"{path}.")
+        else:
+            values[path] = value
+    return values

@@ -1,0 +1,48 @@
+"""What can go wrong before or beside a trial. A trial's own failure is a state in the ledger, not an exception."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["LedgerError", "Problem", "SpecError", "SweepError", "shown"]
+
+
+class SweepError(Exception):
+    """Root of the platform's errors; the message is one that a user can act on.
+
+    SweepError
+    |- SpecError     the spec is wrong: every problem at once
+    `- LedgerError   the ledger cannot be used: locked, of another version, not a study's folder
+    """
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a spec: `where` names the path and, if known, the line."""
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+class SpecError(SweepError):
+    """The spec is wrong. Holds every problem found."""
+
+    def __init__(self, source: str, problems: list[Problem]) -> None:
+        self.problems = problems
+        count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
+        super().__init__("\n  ".join([f"{source}: {count}", *map(str, problems)]))
+
+
+class LedgerError(SweepError):
+    """The ledger cannot be used."""
+
+
+def shown(value: Any) -> str:
+    """Return a value as a message shows it: as JSON, of 60 characters at most."""
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,40 @@
+"""Ray Tune's scheduler: writes each report into the ledger and decides, from the ledger, whether the trial goes on.
+
+Tune calls the scheduler before the searcher and the callbacks, so a report and the decision on it are written
+before anybody else can look.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from ray.tune.schedulers import FIFOScheduler
+
+from platform.searcher import PlanSearcher
+
+__all__ = ["LedgerScheduler"]
+
+
+class LedgerScheduler(FIFOScheduler):
+    """Writes reports; lets every trial go on to its end."""
+
+    def __init__(self, searcher: PlanSearcher) -> None:
+        super().__init__()
+        self.searcher = searcher
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Record a beginning or a report; keep a bad outcome until Tune says that the trial has ended."""
+        identity, message = self.searcher.trials[trial.trial_id], json.loads(result["message"])
+        if "began" in message:
+            self.searcher.job.ledger.begin(identity, message["began"], time.time())
+        elif "outcome" in message:
+            self.searcher.outcomes[identity] = message["outcome"]
+        else:
+            self.searcher.job.ledger.report(identity, message, time.time())
+        return str(self.CONTINUE)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Keep Tune from pickling the ledger into its snapshots."""
+        return {}

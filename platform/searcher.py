@@ -1,0 +1,81 @@
+"""Ray Tune's searcher: asks the plan which trial is next, and writes into the ledger how each one ended."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from analysis.schema import COMPLETED, FAILED, PLANNED, RUNNING
+from platform.job import Job
+from platform.plan import Done, Wait, plan
+
+__all__ = ["PlanSearcher"]
+
+LOSSES = 3
+"""A trial whose worker is lost so many times in a row, with no checkpoint between, has FAILED."""
+
+
+class PlanSearcher(Searcher):
+    """Suggests what the plan says; holds no state of its own but which trials are on their way."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(metric="step", mode="max")
+        self.job = job
+        self.trials: dict[str, str] = {}
+        """Tune's name of each trial on its way -> its identity."""
+        self.outcomes: dict[str, dict[str, str]] = {}
+        """For each trial that told of a bad end: how."""
+        self.suggested = 0
+        self.finished = False
+
+    def suggest(self, trial_id: str) -> Any:
+        """Return the next trial's configuration, None to be asked again, or FINISHED."""
+        job, now = self.job, time.time()
+        states = {**job.ledger.states, **dict.fromkeys(self.trials.values(), RUNNING)}
+        hours = job.study.spec.budget.hours
+        step = plan(
+            job.cells,
+            states,
+            capacity=job.capacity(),
+            spent_s=job.ledger.spent_s(now) if hours else 0,
+            budget_s=hours * 3600 if hours else None,
+        )
+        if isinstance(step, Wait):
+            return None
+        if isinstance(step, Done):
+            job.reason = step.reason
+            self.finished = True
+            return Searcher.FINISHED
+        self.trials[trial_id] = step.cell.trial
+        self.suggested += 1
+        return {"task": job.task(step.cell)}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Write how a trial ended. Its own exceptions come as an outcome; `error` means that its worker was lost."""
+        trial, ledger, now = self.trials.pop(trial_id, None), self.job.ledger, time.time()
+        if trial is None:
+            return
+        outcome = self.outcomes.pop(trial, None)
+        if outcome is not None:
+            ledger.end(trial, outcome["state"], now, kind=outcome["kind"] or None, message=outcome["message"])
+        elif not error:
+            ledger.end(trial, COMPLETED, now)
+        else:
+            if ledger.states[trial] == PLANNED:  # the worker was lost before it could say that it began
+                ledger.begin(trial, {}, now)
+            ledger.release(trial, "lost", now)
+            if ledger.losses(trial) >= LOSSES:
+                what = f"its worker was lost {LOSSES} times in a row; see the logs of Ray"
+                ledger.end(trial, FAILED, now, kind="lost", message=what)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Do nothing: the ledger holds everything, and a study is never restored from Tune's snapshots."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Do nothing, as `save`."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Keep Tune from pickling the ledger into its snapshots."""
+        return {}

@@ -1,0 +1,135 @@
+"""What `ablation.yaml` says, as frozen, typed data. `platform.spec_file` reads it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from platform.errors import shown
+from platform.trainer import Trainer
+
+__all__ = ["Analysis", "Spec", "Study"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
+Overrides = dict[str, Any]
+
+
+class Analysis(_Section):
+    """How the study will be judged; declared before the first trial, and locked by it."""
+
+    primary: str = "eval/psnr_db"
+    """The metric that verdicts speak of."""
+    matters: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
+    """For each metric, the smallest difference that matters; smaller ones are equivalent."""
+    images: Literal["these", "sample"] = "these"
+    """Whether verdicts speak of these images or of images like them (seven scenes or more)."""
+    at: int = Field(4, ge=1)
+    """A trial's score is the mean over its last so many evaluations. `last 4 evaluations` is read as 4."""
+
+    @field_validator("at", mode="before")
+    @classmethod
+    def _last_evaluations(cls, value: Any) -> Any:
+        found = re.fullmatch(r"last (\d+ )?evaluations?", value.strip()) if isinstance(value, str) else None
+        return value if found is None else int(found[1] or 1)
+
+
+class Resources(_Section):
+    """What one trial needs."""
+
+    cpu: float = Field(1, gt=0)
+    gpu: float = Field(0, ge=0)
+
+
+class Budget(_Section):
+    """When to stop planning trials."""
+
+    hours: float | None = Field(None, gt=0)
+    """Hours of training, summed over all attempts of all trials."""
+
+
+class Tracking(_Section):
+    """Where the MLflow mirror writes."""
+
+    uri: str | None = None
+    """An MLflow server or store; by default `mlflow.db` in the results folder."""
+    experiment: str | None = None
+    """By default the study's name."""
+
+
+class Control(_Section):
+    """Controls of the study itself."""
+
+    placebo: bool = False
+    """Train the full model a second time under another stream of seeds: a component that cannot matter."""
+
+
+class Spec(_Section):
+    """One study. Everything has a default but its name."""
+
+    study: Name
+    trainer: Literal["trials.trainer"] = "trials.trainer"
+    data: dict[str, Any] = {}
+    train: dict[str, Any] = {}
+    components: dict[Name, Overrides] = {}
+    """For each component, the settings that take it out."""
+    variants: dict[Name, Overrides] = {}
+    """With `design: list`, the variants by hand: settings that differ from the full model's."""
+    design: Literal["leave-one-out", "add-one-in", "list"] = "leave-one-out"
+    seeds: int | list[int] = 3
+    """How many seeds (from 1), or which."""
+    control: Control = Control()
+    analysis: Analysis = Analysis()
+    resources: Resources = Resources()
+    budget: Budget = Budget()
+    tracking: Tracking = Tracking()
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _number_or_list(cls, value: Any) -> Any:
+        def whole(one: Any, low: int, high: int) -> bool:
+            return isinstance(one, int) and not isinstance(one, bool) and low <= one <= high
+
+        named = isinstance(value, list) and value and all(whole(one, 0, 2**32 - 1) for one in value)
+        if not (whole(value, 1, 10_000) or (named and len(set(value)) == len(value))):
+            raise ValueError(
+                f"expected a number of seeds from 1 to 10000, or a list of different seeds, got {shown(value)}"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _design_fits(self) -> Spec:
+        if self.design == "list" and not self.variants:
+            raise ValueError("design: list needs `variants`, a mapping {NAME: {setting: value}}")
+        if self.design != "list" and self.variants:
+            raise ValueError(f"`variants` belongs to design: list, but design is {self.design}")
+        return self
+
+    @property
+    def seed_list(self) -> list[int]:
+        """The seeds, in the order in which they are trained."""
+        return list(range(1, self.seeds + 1)) if isinstance(self.seeds, int) else list(self.seeds)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A spec whose every part is checked: what the user wrote, and the trainer's typed reading of it."""
+
+    spec: Spec
+    trainer: Trainer
+    config: Any
+    data: Any
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the spec with every default filled in, as JSON values."""
+        whole = self.spec.model_dump(mode="json", by_alias=True)
+        whole["train"] = self.config.model_dump(mode="json", by_alias=True)
+        whole["data"] = self.data.model_dump(mode="json", by_alias=True)
+        return whole

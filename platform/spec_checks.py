@@ -1,0 +1,196 @@
+"""What is wrong with a spec, said in sentences: where, what was expected, what came, what to do."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from analysis.schema import BASELINE
+from platform import design, yaml_file
+from platform.errors import Problem, shown
+from platform.spec import Spec
+from platform.trainer import Trainer
+
+__all__ = ["Finder", "check_analysis", "check_overrides", "field_paths", "nearest"]
+
+
+class Finder:
+    """Collects problems, each with the line of its path in the file."""
+
+    def __init__(self, lines: yaml_file.Lines, problems: list[Problem]) -> None:
+        self.lines = lines
+        self.problems = problems
+        self.faulty: set[str] = set()
+
+    def add(self, path: Sequence[str], what: str) -> None:
+        """Record a problem at `path`; its line is that of the innermost part that stands in the file."""
+        parts = tuple(path)
+        self.faulty |= set(parts[:1])
+        line = next((self.lines[parts[:n]] for n in range(len(parts), 0, -1) if parts[:n] in self.lines), None)
+        where = ".".join(parts) or "spec"
+        problem = Problem(f"line {line}, {where}" if line else where, what)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def validated(self, model: type[BaseModel], raw: Any, path: tuple[str, ...]) -> Any:
+        """Return `raw` as `model`, or None after recording what is wrong with it."""
+        try:
+            return model.model_validate(raw)
+        except ValidationError as error:
+            for one in error.errors():
+                at = (*path, *(str(part) for part in one["loc"] if not _is_union_branch(part)))
+                self.add(at, sentence(one, model))
+        return None
+
+
+def sentence(error: Mapping[str, Any], model: type[BaseModel]) -> str:
+    """Return one of pydantic's errors as a sentence: what was expected, what came, and the nearest valid name."""
+    loc, given = [str(part) for part in error["loc"]], error.get("input")
+    if error["type"] == "extra_forbidden":
+        valid = _keys(model, loc[:-1])
+        return f"unknown key; {nearest(loc[-1], valid)}"
+    if error["type"] == "missing":
+        return "expected a value, got none"
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    if error["type"] == "string_pattern_mismatch":
+        return f"expected a name of letters, digits, '.', '_' and '-' (at most 80), got {shown(given)}"
+    expected = _EXPECTED.get(error["type"]) or str(error["msg"]).replace("Input should be", "expected")
+    return f"{expected}, got {shown(given)}"
+
+
+_EXPECTED = {
+    "int_parsing": "expected a whole number", "int_type": "expected a whole number",
+    "int_from_float": "expected a whole number", "float_parsing": "expected a number",
+    "float_type": "expected a number", "bool_parsing": "expected true or false", "bool_type": "expected true or false",
+    "dict_type": "expected `key: value` pairs", "model_type": "expected `key: value` pairs",
+    "model_attributes_type": "expected `key: value` pairs", "string_type": "expected a text",
+    "path_type": "expected a folder or file", "finite_number": "expected a finite number",
+}  # fmt: skip
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Return a hint: the valid names nearest to `name`, or all of them."""
+    valid = sorted(valid)
+    close = difflib.get_close_matches(name, valid, n=2, cutoff=0.6)
+    if not close:  # a name without its section, or a part of one
+        close = [one for one in valid if name in one.split(".") or one.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
+    return f"did you mean {' or '.join(f'`{one}`' for one in close)}?" if close else f"valid are {', '.join(valid)}"
+
+
+def field_paths(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Return the dotted path of every setting in a model of nested sections."""
+    paths = []
+    for name, info in model.model_fields.items():
+        path = f"{prefix}{info.alias or name}"
+        inner = info.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            paths += field_paths(inner, f"{path}.")
+        else:
+            paths.append(path)
+    return paths
+
+
+def check_overrides(spec: Spec, trainer: Trainer, config: Any, found: Finder) -> None:
+    """Record the component paths that do not exist, values out of range, and variants that are no difference."""
+    valid = field_paths(trainer.Config)
+    unsound = set()
+    for section, named in (("components", spec.components), ("variants", spec.variants)):
+        for name, overrides in named.items():
+            before = len(found.problems)
+            if not overrides:
+                found.add((section, name), "expected at least one setting, got none; it would change nothing")
+            for path in (path for path in overrides if path not in valid):
+                found.add((section, name, path), f"no such setting of the trainer; {nearest(path, valid)}")
+            if len(found.problems) == before and config is not None:
+                _configured(trainer, config, overrides, (section, name), found)
+            if len(found.problems) > before:
+                unsound.add(name)
+    if config is not None:
+        _check_differences(_without(spec, unsound), trainer, config, found)
+
+
+def _without(spec: Spec, names: set[str]) -> Spec:
+    """Return the spec without the components and variants of these names."""
+    kept = {name: overrides for name, overrides in spec.components.items() if name not in names}
+    variants = {name: overrides for name, overrides in spec.variants.items() if name not in names}
+    return spec.model_copy(update={"components": kept, "variants": variants})
+
+
+def _check_differences(spec: Spec, trainer: Trainer, config: Any, found: Finder) -> None:
+    """Record the variants that train to the same results as another."""
+    seen: dict[str, str] = {}
+    section = "variants" if spec.design == "list" else "components"
+    for variant in design.variants(spec):
+        at = (section, variant.component or variant.name)
+        settings = _configured(trainer, config, variant.overrides, at, found)
+        if settings is None:
+            continue
+        key = json.dumps([trainer.canonical(settings), variant.stream], sort_keys=True)
+        if key in seen:
+            other = "the full model" if seen[key] == BASELINE else f"`{seen[key]}`"
+            found.add(at, f"`{variant.name}` is the same as {other}: its settings change nothing; change or remove it")
+        seen.setdefault(key, variant.name)
+
+
+def _configured(
+    trainer: Trainer, config: Any, overrides: Mapping[str, Any], at: tuple[str, ...], found: Finder
+) -> Any | None:
+    """Return the configuration with the overrides, or None after recording why there is none."""
+    try:
+        return design.configured(trainer.Config, config, overrides)
+    except ValidationError as error:
+        for one in error.errors():
+            path = ".".join(str(part) for part in one["loc"])
+            found.add((*at, path) if path else at, sentence(one, trainer.Config))
+    return None
+
+
+def check_analysis(spec: Spec, trainer: Trainer, config: Any, data: Any, found: Finder) -> None:
+    """Record what is wrong with the declared analysis: metrics that do not exist or cannot be measured, the score."""
+    metrics = {metric.key: metric for metric in trainer.METRICS}
+    named: list[tuple[tuple[str, ...], str]] = [(("analysis", "primary"), spec.analysis.primary)]
+    named += [(("analysis", "matters", key), key) for key in spec.analysis.matters]
+    for at, key in named:
+        if key not in metrics:
+            found.add(at, f"no such metric: {key}; {nearest(key, metrics)}")
+    primary = metrics.get(spec.analysis.primary)
+    if primary is not None and primary.higher_is_better is None:
+        directed = ", ".join(key for key, metric in metrics.items() if metric.higher_is_better is not None)
+        found.add(
+            ("analysis", "primary"), f"{primary.key} has no direction, so no verdict can rest on it; use {directed}"
+        )
+    sets = list(getattr(data, "evaluate", {}).values())
+    if primary is not None and primary.needs_reference and sets and not any(one.normal for one in sets):
+        found.add(
+            ("analysis", "primary"),
+            f"{primary.key} needs references, but no set under data.evaluate has `normal`; add one, or use eval/niqe",
+        )
+    if config is not None:
+        evaluations = -(-config.steps // config.evaluate_every)
+        if spec.analysis.at > evaluations:
+            found.add(
+                ("analysis", "at"),
+                f"expected at most the {evaluations} evaluations of a trial "
+                f"(train.steps {config.steps} / train.evaluate_every {config.evaluate_every}), got {spec.analysis.at}",
+            )
+
+
+def _keys(model: Any, loc: Sequence[str]) -> list[str]:
+    """Return the valid keys of the section at `loc` below `model`."""
+    for part in loc:
+        fields = getattr(model, "model_fields", {})
+        info = next((one for name, one in fields.items() if part in (name, one.alias)), None)
+        inner = info.annotation if info else None
+        models = [one for one in (inner, *get_args(inner)) if isinstance(one, type) and issubclass(one, BaseModel)]
+        model = models[0] if models else model if info is None else None
+    return [info.alias or name for name, info in getattr(model, "model_fields", {}).items()]
+
+
+def _is_union_branch(part: Any) -> bool:
+    """Whether pydantic put the name of a union's branch, not of a key, into an error's path."""
+    return isinstance(part, str) and ("[" in part or part in ("constrained-int", "int", "str"))

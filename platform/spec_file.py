@@ -1,0 +1,93 @@
+"""Reading `ablation.yaml` and the settings that override it. Every problem is found at once, before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from platform import trainer as trainers
+from platform import yaml_file
+from platform.errors import Problem, SpecError
+from platform.spec import Spec, Study
+from platform.spec_checks import Finder, check_analysis, check_overrides
+
+__all__ = ["read"]
+
+
+def read(path: Path, settings: Sequence[str] = ()) -> Study:
+    """Read a spec and the `path=value` settings that override it.
+
+    Raises:
+        SpecError: with every problem of the file and the settings.
+    """
+    raw, lines = yaml_file.read(path)
+    problems: list[Problem] = []
+    _anchor_paths(raw.get("data"), path.resolve().parent)
+    for setting in settings:
+        _override(raw, setting, problems)
+    found = Finder(lines, problems)
+    spec = found.validated(Spec, raw, ())
+    if spec is None:  # what is sound of it is checked all the same, so that every problem is in one message
+        sound = {key: value for key, value in raw.items() if key not in found.faulty}
+        spec = Spec.model_validate({"study": "unnamed", **sound}) if found.faulty else Spec(study="unnamed")
+    trainer = trainers.load(spec.trainer)
+    config = found.validated(trainer.Config, raw.get("train", {}), ("train",))
+    data = found.validated(trainer.Data, raw.get("data", {}), ("data",))
+    check_analysis(spec, trainer, config, data, found)
+    check_overrides(spec, trainer, config, found)
+    if problems:
+        raise SpecError(str(path), problems)
+    return Study(spec, trainer, config, data)
+
+
+def _override(raw: dict[str, Any], setting: str, problems: list[Problem]) -> None:
+    """Put `path=value` into the raw spec. Relative folders given here are relative to the working directory."""
+    path, equals, text = setting.partition("=")
+    where = f"--set {setting}"
+    if not equals or not path.strip():
+        problems.append(Problem(where, "expected path=value, such as seeds=4 or train.steps=200"))
+        return
+    try:
+        value = yaml_file.parse_value(text)
+    except ValueError as error:
+        problems.append(Problem(where, f"the value is not YAML: {error}"))
+        return
+    parts = _split(path.strip())
+    node = raw
+    for part in parts[:-1]:
+        if node.get(part) is None:
+            node[part] = {}
+        node = node[part]
+        if not isinstance(node, dict):
+            problems.append(Problem(where, f"`{part}` holds a value, not a section, so nothing can be set below it"))
+            return
+    node[parts[-1]] = value
+    if parts[0] == "data":
+        _anchor_paths(raw["data"], Path.cwd())
+
+
+def _split(path: str) -> list[str]:
+    """Split a dotted path; below a component or variant the rest is one key, itself a dotted path."""
+    parts = path.split(".")
+    if parts[0] in ("components", "variants") and len(parts) > 3:
+        return [*parts[:2], ".".join(parts[2:])]
+    return parts
+
+
+def _anchor_paths(data: Any, folder: Path) -> None:
+    """Make the folders named in a raw `data` section absolute, in place."""
+    for holder in _holders(data):
+        for key in ("low", "normal"):
+            if isinstance(holder.get(key), str) and holder[key]:
+                holder[key] = str((folder / Path(holder[key]).expanduser()).resolve())
+        if isinstance(holder.get("scenes"), str) and holder["scenes"].endswith(".csv"):
+            holder["scenes"] = str((folder / Path(holder["scenes"]).expanduser()).resolve())
+
+
+def _holders(data: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(data, dict):
+        yield data
+        for section in ("evaluate", "confirm"):
+            if isinstance(data.get(section), dict):
+                yield from (one for one in data[section].values() if isinstance(one, dict))

@@ -1,0 +1,42 @@
+from platform.design import configured, variants
+from tests.platform.specs import study
+
+
+def named(found):
+    return {variant.name: variant for variant in variants(found.spec)}
+
+
+def test_leave_one_out_takes_each_component_out_of_the_full_model(tmp_path):
+    found = named(study(tmp_path))
+    assert list(found) == ["baseline", "no_attention", "no_local_sfp"]
+    assert found["no_attention"].overrides == {"generator.attention": "none"}
+    assert (found["no_attention"].compared_to, found["no_attention"].present) == ("baseline", False)
+
+
+def test_add_one_in_keeps_the_full_model_and_adds_each_component_to_the_bare_one(tmp_path):
+    found = named(study(tmp_path, "design=add-one-in"))
+    assert list(found) == ["baseline", "bare", "only_attention", "only_local_sfp"]
+    assert found["bare"].overrides == {"generator.attention": "none", "loss.sfp_local": 0}
+    assert found["only_attention"].overrides == {"loss.sfp_local": 0}
+    assert (found["only_attention"].compared_to, found["only_attention"].present) == ("bare", True)
+
+
+def test_a_list_by_hand_is_taken_as_written(tmp_path):
+    text = "study: s\ndesign: list\nvariants: {small: {generator.width: 16}}\n"
+    found = named(study(tmp_path, text=text))
+    assert found["small"].overrides == {"generator.width": 16}
+    assert found["small"].component is None
+
+
+def test_a_placebo_is_the_full_model_under_other_seeds(tmp_path):
+    placebo = named(study(tmp_path, "control.placebo=true"))["placebo"]
+    assert placebo.overrides == {}
+    assert placebo.stream == "placebo"
+
+
+def test_overrides_change_what_they_name_and_nothing_else(tmp_path):
+    found = study(tmp_path)
+    changed = configured(type(found.config), found.config, {"local.patch_px": 16, "global.layers": 2})
+    assert (changed.local.patch_px, changed.global_.layers) == (16, 2)
+    back = configured(type(found.config), changed, {"local.patch_px": 32, "global.layers": 5})
+    assert back == found.config

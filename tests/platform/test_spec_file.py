@@ -1,0 +1,131 @@
+import pytest
+
+from platform.errors import SpecError
+from platform.spec_file import read
+from tests.platform.specs import study, written
+
+
+def problems(tmp_path, text, *settings):
+    with pytest.raises(SpecError) as caught:
+        read(written(tmp_path, text), settings)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_everything_has_a_default_but_the_studys_name(tmp_path):
+    found = study(tmp_path, text="study: bare")
+    assert found.config.steps == 6400  # the published setting
+    assert found.spec.seed_list == [1, 2, 3]
+    assert found.resolved()["train"]["local"]["patches"] == 6
+    assert problems(tmp_path, "seeds: 3") == ["study: expected a value, got none"]
+
+
+def test_all_problems_of_a_file_come_in_one_message_with_their_lines(tmp_path):
+    text = (
+        "study: a b\n"
+        "sceds: 3\n"
+        "train:\n"
+        "  stepz: 5\n"
+        "  crop_px: 250\n"
+        "  batch: few\n"
+        "components:\n"
+        "  attention: {generator.atention: none}\n"
+        "  local: {loss.sfp_local: -1}\n"
+        "analysis: {primary: eval/psnr, at: 99}\n"
+    )
+    assert problems(tmp_path, text) == [
+        "line 1, study: expected a name of letters, digits, '.', '_' and '-' (at most 80), got \"a b\"",
+        "line 2, sceds: unknown key; did you mean `seeds`?",
+        "line 6, train.batch: expected a whole number, got \"few\"",
+        "line 5, train.crop_px: expected a multiple of 16, got 250",
+        "line 4, train.stepz: unknown key; did you mean `steps`?",
+        "line 10, analysis.primary: no such metric: eval/psnr; did you mean `eval/psnr_db` or "
+        "`eval/ssim`?",
+        "line 8, components.attention.generator.atention: no such setting of the trainer; did you mean "
+        "`generator.attention` or `generator.width`?",
+    ]  # fmt: skip
+
+
+def test_a_component_that_changes_nothing_is_refused(tmp_path):
+    said = problems(tmp_path, "study: s\ncomponents:\n  same: {local.patches: 6}\n")
+    what = "is the same as the full model: its settings change nothing; change or remove it"
+    assert said == [f"line 3, components.same: `no_same` {what}"]
+
+
+def test_a_component_that_is_inert_under_the_other_settings_changes_nothing(tmp_path):
+    train = "{local: {discriminator: false}, loss: {sfp_local: 0}}"
+    text = f"study: s\ntrain: {train}\ncomponents:\n  size: {{local.patch_px: 16}}\n"
+    assert "is the same as the full model" in problems(tmp_path, text)[0]
+
+
+def test_two_variants_that_are_the_same_are_refused_though_written_differently(tmp_path):
+    text = "study: s\ncomponents:\n  a: {local.discriminator: false}\n  b: {loss.local_weight: 0}\n"
+    said = problems(tmp_path, text)
+    assert said[0].startswith("line 4, components.b: `no_b` is the same as `no_a`")
+
+
+def test_a_component_value_out_of_range_names_the_component(tmp_path):
+    said = problems(tmp_path, "study: s\ncomponents:\n  sfp: {loss.sfp_local: -1}\n  patch: {local.patch_px: 400}\n")
+    assert said[0] == "line 3, components.sfp.loss.sfp_local: expected greater than or equal to 0, got -1"
+    assert "local.patch_px must not exceed crop_px, but 400 > 320" in said[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [1\nb: 2", "line 2: this is not YAML"),
+        ("study: a\nstudy: b", "found duplicate key"),
+        ("- a", "line 1: expected `key: value` pairs, got Seq"),
+        ("", "line 1: expected `key: value` pairs, got nothing"),
+        ("study: !!python/object/apply:os.getcwd []", "study"),
+        ("study: s\ntrain: 3", "train: expected `key: value` pairs, got 3"),
+        ("study: s\nseeds: 0", "expected a number of seeds from 1 to 10000, or a list of different seeds, got 0"),
+        ("study: s\nseeds: [1, 1]", "or a list of different seeds, got [1, 1]"),
+        ("study: s\ndesign: list", "design: list needs `variants`"),
+        ("study: s\nanalysis: {primary: eval/luminance_error_levels}", "has no direction, so no verdict"),
+        ("study: s\ndata: {source: folders}", "source: folders needs `low`"),
+        ("study: s\ntrain: {steps: 100, evaluate_every: 50}", "expected at most the 2 evaluations of a trial"),
+        (
+            "study: s\ndata: {source: folders, low: a, normal: b, evaluate: {x: {low: c}}}",
+            "eval/psnr_db needs references, but no set under data.evaluate has `normal`",
+        ),
+    ],
+)  # fmt: skip
+def test_each_mistake_is_named(tmp_path, text, said):
+    assert any(said in problem for problem in problems(tmp_path, text))
+
+
+def test_a_missing_file_is_one_sentence(tmp_path):
+    with pytest.raises(SpecError, match="there is no such file"):
+        read(tmp_path / "none.yaml")
+
+
+def test_settings_override_the_file_and_make_missing_sections(tmp_path):
+    found = study(tmp_path, "seeds=[7, 9]", "train.loss.sfp_global=1e-3", "budget.hours=2")
+    assert found.spec.seed_list == [7, 9]
+    assert found.config.loss.sfp_global == 0.001  # YAML 1.1 would read a text
+    assert found.spec.budget.hours == 2
+
+
+def test_a_setting_reaches_into_a_component_whose_path_has_dots(tmp_path):
+    found = study(tmp_path, "components.local_sfp.loss.sfp_local=0.5")
+    assert found.spec.components["local_sfp"] == {"loss.sfp_local": 0.5}
+
+
+@pytest.mark.parametrize("setting", ["seeds", "=3", "seeds=[1", "study.name=3"])
+def test_a_setting_that_cannot_be_applied_is_named(tmp_path, setting):
+    assert problems(tmp_path, "study: s\n", setting)[0].startswith(f"--set {setting}: ")
+
+
+def test_folders_in_the_file_are_relative_to_it_and_in_settings_to_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    text = "study: s\ndata: {source: folders, low: low, normal: normal, evaluate: {x: {low: e, normal: f}}}\n"
+    found = study(tmp_path, "data.low=mine", text=text)
+    assert found.data.low == tmp_path / "elsewhere" / "mine"
+    assert found.data.normal == tmp_path / "normal"
+    assert found.data.evaluate["x"].low == tmp_path / "e"
+
+
+def test_a_score_may_be_written_in_words(tmp_path):
+    assert study(tmp_path, "analysis.at=last 3 evaluations").spec.analysis.at == 3
+    assert study(tmp_path, "analysis.at=last evaluation").spec.analysis.at == 1

@@ -1,0 +1,95 @@
+"""The adapter between Ray Tune and a trainer; runs inside a Ray worker. Nothing in `trials` imports it.
+
+The driver sends one task and gets reports back, each a JSON text, so that Tune, which flattens what it passes on,
+leaves them alone. The first says that the trial has begun, and where. How a trial ended, when not well, is a last report with an `outcome`: a failing trial leaves its
+worker alive and its traceback in the ledger.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import json
+import os
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from trials.progress import DataError, DivergedError, Report
+
+__all__ = ["trainable"]
+
+
+def trainable(config: dict[str, Any]) -> None:
+    """Train one trial; `config["task"]` is the JSON that `platform.searcher.Job.task` makes."""
+    task = json.loads(config["task"])
+    begun = time.monotonic() - task["seconds"]
+    _tell(task["step"], {"began": _record(task)})
+    try:
+        for report in _reports(task):
+            _tell(report.step, _result(report, task, time.monotonic() - begun))
+    except Exception as error:
+        _tell(task["step"], {"outcome": _outcome(error)})
+
+
+def _tell(step: int, message: dict[str, Any]) -> None:
+    tune.report({"step": step, "message": json.dumps(message)})
+
+
+def _reports(task: dict[str, Any]) -> Any:
+    trainer = importlib.import_module(task["trainer"])
+    storage = Path(task["storage"])
+    folder = storage / task["folder"]
+    folder.mkdir(parents=True, exist_ok=True)
+    return trainer.train(
+        trainer.Config.model_validate(task["settings"]),
+        trainer.Data.model_validate(task["data"]),
+        seed=task["seed"],
+        stream=task["stream"],
+        folder=folder,
+        resume=storage / task["resume"] if task["resume"] else None,
+        threads=task["threads"],
+    )
+
+
+def _result(report: Report, task: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Return a report as plain values; paths become relative to the storage folder."""
+    folder = Path(task["folder"])
+    return {
+        "step": report.step,
+        "seconds": seconds,
+        "metrics": report.metrics,
+        "images": [{"set": one.set, "image": one.image, "metrics": one.metrics} for one in report.images],
+        "checkpoint": str(folder / report.checkpoint) if report.checkpoint else None,
+        "pictures": {name: str(folder / path) for name, path in report.pictures.items()},
+    }
+
+
+def _outcome(error: Exception) -> dict[str, str]:
+    """Return how a trial ended that did not end well: its state, the kind of failure, a sentence and the traceback."""
+    state, kind = "FAILED", "bug"
+    if isinstance(error, DivergedError):
+        state, kind = "DIVERGED", ""
+    elif isinstance(error, DataError):
+        kind = "data"
+    elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        kind = "memory"
+    said = f"{type(error).__name__}: {error}"
+    return {"state": state, "kind": kind, "message": f"{said}\n\n{traceback.format_exc()}"}
+
+
+def _record(task: dict[str, Any]) -> dict[str, Any]:
+    """Return where this attempt runs and with which versions."""
+    packages = ("numpy", "ray", "torch", "torchvision")
+    return {
+        "node": socket.gethostname(),
+        "pid": os.getpid(),
+        "device": os.environ.get("CUDA_VISIBLE_DEVICES") or "cpu",
+        "threads": task["threads"],
+        "versions": {"python": sys.version.split()[0]} | {name: importlib.metadata.version(name) for name in packages},
+    }
