@@ -1,0 +1,22 @@
+from platform.deviations import deviations
+from tests.platform.specs import study
+
+
+def test_nothing_changed_is_no_deviation(tmp_path):
+    assert deviations(study(tmp_path).resolved(), study(tmp_path).resolved()) == []
+
+
+def test_a_seed_more_a_margin_and_a_component_are_named_with_both_values(tmp_path):
+    before = study(tmp_path).resolved()
+    after = study(tmp_path, "seeds=3", "analysis.matters={eval/ssim: 0.01}", "components.sfp={loss.sfp_global: 0}")
+    assert deviations(before, after.resolved()) == [
+        "analysis.matters: {} became nothing",
+        "analysis.matters.eval/ssim: nothing became 0.01",
+        "components.sfp.loss.sfp_global: nothing became 0",
+        "seeds: 2 became 3",
+    ]
+
+
+def test_what_changes_no_result_and_no_verdict_is_none(tmp_path):
+    after = study(tmp_path, "resources.cpu=4", "budget.hours=1", "tracking.experiment=x")
+    assert deviations(study(tmp_path).resolved(), after.resolved()) == []

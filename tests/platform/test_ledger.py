@@ -1,0 +1,178 @@
+import json
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from platform.design import variants
+from platform.errors import LedgerError
+from platform.ledger import Ledger
+from platform.plan import cells
+from tests.platform.specs import SMALL, study
+
+DIGEST = "d" * 32
+RECORD = {"node": "here", "device": "cpu"}
+
+
+@pytest.fixture
+def found(tmp_path):
+    return study(tmp_path)
+
+
+@pytest.fixture
+def ledger(tmp_path, found):
+    opened = accepted(tmp_path / "study", found)
+    yield opened
+    opened.close()
+
+
+def accepted(folder, found):
+    ledger = Ledger(folder)
+    ledger.accept(found.resolved(), variants(found.spec), cells(found, DIGEST), data=DIGEST, now=1.0)
+    ledger.begin_driver({"command": ["x"]}, 2.0)
+    return ledger
+
+
+def message(step, value, checkpoint=True):
+    return {
+        "step": step,
+        "seconds": step / 10,
+        "metrics": {"eval/psnr_db": value},
+        "images": [{"set": "photos", "image": "cat", "metrics": {"eval/psnr_db": value}}],
+        "checkpoint": f"trials/x/checkpoint-{step}.pt" if checkpoint else None,
+        "pictures": {},
+    }
+
+
+def rows(ledger, query):
+    with sqlite3.connect(f"file:{ledger.folder / 'ledger.db'}?mode=ro", uri=True) as db:
+        return db.execute(query).fetchall()
+
+
+def first(ledger):
+    return next(iter(ledger.states))
+
+
+def test_a_new_study_has_a_planned_trial_for_every_cell(ledger):
+    assert list(ledger.states.values()) == ["PLANNED"] * 6
+    assert rows(ledger, "SELECT count(*), count(DISTINCT trial) FROM cell") == [(6, 6)]
+    assert rows(ledger, "SELECT name FROM variant ORDER BY number")[0] == ("baseline",)
+
+
+def test_accepting_the_same_spec_again_adds_nothing(ledger, found):
+    before = rows(ledger, "SELECT * FROM trial"), rows(ledger, "SELECT * FROM spec")
+    ledger.accept(found.resolved(), variants(found.spec), cells(found, DIGEST), data=DIGEST, now=9.0)
+    assert (rows(ledger, "SELECT * FROM trial"), rows(ledger, "SELECT * FROM spec")) == before
+
+
+def test_a_component_taken_away_keeps_its_trials_out_of_the_plan_but_in_the_ledger(ledger, tmp_path):
+    less = study(
+        tmp_path, text="study: small\ntrain: {steps: 40, evaluate_every: 10, crop_px: 32, batch: 2}\nseeds: 2\n"
+    )
+    ledger.accept(less.resolved(), variants(less.spec), cells(less, DIGEST), data=DIGEST, now=9.0)
+    assert len(ledger.cells()) == 2
+    assert len(ledger.states) == 6
+
+
+def test_a_trial_runs_and_ends(ledger):
+    trial = first(ledger)
+    ledger.begin(trial, RECORD, 3.0)
+    ledger.report(trial, message(10, 12.5), 4.0)
+    ledger.end(trial, "COMPLETED", 5.0)
+    assert ledger.states[trial] == "COMPLETED"
+    assert rows(ledger, "SELECT state, started, ended FROM trial WHERE number = 1") == [("COMPLETED", 3.0, 5.0)]
+    assert rows(ledger, "SELECT step, metric, value FROM report") == [(10, "eval/psnr_db", 12.5)]
+    assert rows(ledger, 'SELECT step, "set", image, value FROM image') == [(10, "photos", "cat", 12.5)]
+    attempt = rows(ledger, "SELECT driver, resumed_step, outcome, record FROM attempt")
+    assert attempt == [(1, 0, "COMPLETED", json.dumps(RECORD, sort_keys=True))]
+
+
+def test_a_report_that_comes_twice_counts_once(ledger):
+    trial = first(ledger)
+    ledger.begin(trial, RECORD, 3.0)
+    for _ in range(2):
+        ledger.report(trial, message(10, 12.5), 4.0)
+    assert rows(ledger, "SELECT count(*) FROM report") == [(1,)]
+
+
+def test_nan_and_infinity_are_kept_as_missing(ledger):
+    trial = first(ledger)
+    ledger.begin(trial, RECORD, 3.0)
+    ledger.report(trial, message(10, float("nan")), 4.0)
+    ledger.report(trial, message(20, float("inf")), 5.0)
+    assert rows(ledger, "SELECT value FROM report") == [(None,), (None,)]
+
+
+def test_a_trial_goes_on_from_its_last_checkpoint_and_forgets_what_came_after(ledger):
+    trial = first(ledger)
+    ledger.begin(trial, RECORD, 3.0)
+    ledger.report(trial, message(10, 1.0), 4.0)
+    ledger.report(trial, message(20, 2.0), 5.0)
+    ledger.report(trial, message(30, 3.0, checkpoint=False), 6.0)
+    ledger.release(trial, "interrupted", 7.0)
+    assert ledger.states[trial] == "PLANNED"
+    assert ledger.resume(trial).step == 20
+    ledger.begin(trial, RECORD, 8.0)
+    assert rows(ledger, "SELECT step FROM report") == rows(ledger, "SELECT step FROM image") == [(10,), (20,)]
+    assert rows(ledger, "SELECT number, resumed_step, outcome FROM attempt") == [(1, 0, "interrupted"), (2, 20, None)]
+
+
+def test_what_a_dead_driver_left_running_is_taken_over(ledger, tmp_path, found):
+    trial = first(ledger)
+    ledger.begin(trial, RECORD, 3.0)
+    ledger.report(trial, message(10, 1.0), 4.0)
+    ledger.close()  # as a killed process would, without a word
+    again = accepted(tmp_path / "study", found)
+    assert again.states[trial] == "PLANNED"
+    assert rows(again, "SELECT outcome, ended FROM attempt") == [("lost", 4.0)]  # when it was last heard of
+    assert rows(again, "SELECT number, ended IS NULL FROM driver") == [(1, 0), (2, 1)]
+    again.close()
+
+
+def test_a_second_driver_is_told_who_holds_the_study(ledger):
+    program = f"from pathlib import Path; from platform.ledger import Ledger; Ledger(Path({str(ledger.folder)!r}))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "is running this study; wait for it, or stop it first" in done.stderr
+
+
+def test_a_ledger_of_another_version_is_refused(ledger, tmp_path):
+    ledger.put({"schema": 99})
+    ledger.close()
+    with pytest.raises(LedgerError, match="expected a ledger of version 1, got version 99"):
+        Ledger(tmp_path / "study")
+
+
+def test_attempts_lost_in_a_row_are_counted_until_a_checkpoint_comes_between(ledger):
+    trial = first(ledger)
+    for _ in range(2):
+        ledger.begin(trial, RECORD, 3.0)
+        ledger.release(trial, "lost", 4.0)
+    assert ledger.losses(trial) == 2
+    ledger.begin(trial, RECORD, 5.0)
+    ledger.report(trial, message(10, 1.0), 6.0)
+    ledger.release(trial, "lost", 7.0)
+    ledger.begin(trial, RECORD, 8.0)
+    ledger.release(trial, "lost", 9.0)
+    assert ledger.losses(trial) == 1
+
+
+def test_the_time_spent_is_summed_over_attempts_running_ones_included(ledger):
+    one, two = list(ledger.states)[:2]
+    ledger.begin(one, RECORD, 10.0)
+    ledger.end(one, "COMPLETED", 25.0)
+    ledger.begin(two, RECORD, 20.0)
+    assert ledger.spent_s(27.0) == 15 + 7
+
+
+def test_a_write_that_fails_half_way_leaves_nothing(ledger):
+    trial = first(ledger)
+    ledger.begin(trial, RECORD, 3.0)
+    broken = message(10, 1.0) | {"seconds": None}  # the column refuses it
+    broken["images"][0]["metrics"]["eval/ssim"] = 0.5
+    with pytest.raises(sqlite3.IntegrityError):
+        ledger.report(trial, broken, 4.0)
+    assert rows(ledger, "SELECT count(*) FROM step") == rows(ledger, "SELECT count(*) FROM report") == [(0,)]
+    ledger.report(trial, message(10, 1.0), 5.0)
+    assert rows(ledger, "SELECT count(*) FROM report") == [(1,)]
