@@ -99,7 +99,7 @@ def change_content(root):
 
 
 def change_a_name(root):
-    (root / "low/a.png").rename(root / "low/c.png")
+    (root / "low/a.png").rename(root / "low/aa.png")  # the order stays
 
 
 def change_a_reference(root):

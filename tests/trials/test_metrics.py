@@ -64,8 +64,12 @@ def test_equal_images_have_finite_psnr():
     image = photos.load("chelsea")
     assert metrics.psnr(image, image) == 100
     assert metrics.ssim(image, image) == pytest.approx(1)
+    almost = image.copy()
+    almost[0, 0, 0] += 1  # 104 dB
+    assert metrics.psnr(image, almost) == 100
 
 
+@pytest.mark.filterwarnings("error")
 def test_an_image_smaller_than_the_window_has_no_ssim():
     image = np.zeros((10, 40, 3), dtype=np.uint8)
     assert math.isnan(metrics.ssim(image, image))
@@ -115,7 +119,7 @@ def test_means_leave_out_images_without_a_value():
     assert metrics.mean_scores([]) == {}
 
 
-def test_floats_and_wrong_shapes_are_refused():
+def test_floats_wrong_shapes_and_empty_images_are_refused():
     image = np.zeros((20, 30, 3), dtype=np.uint8)
     with pytest.raises(DataError, match=r"expected uint8 of shape \(H, W, 3\), got float64"):
         metrics.psnr(image, image / 255)
@@ -125,6 +129,8 @@ def test_floats_and_wrong_shapes_are_refused():
         metrics.luminance_error(image, image[:, :29])
     with pytest.raises(DataError, match=r"expected uint8 of shape \(H, W, 3\) or \(H, W\)"):
         metrics.niqe(image.astype(np.float32))
+    with pytest.raises(DataError, match=r"got uint8 of shape \(0, 30, 3\)"):
+        metrics.psnr(image[:0], image[:0])
 
 
 def test_the_record_of_the_settings_can_be_stored():
