@@ -67,9 +67,7 @@ def test_accepting_the_same_spec_again_adds_nothing(ledger, found):
 
 
 def test_a_component_taken_away_keeps_its_trials_out_of_the_plan_but_in_the_ledger(ledger, tmp_path):
-    less = study(
-        tmp_path, text="study: small\ntrain: {steps: 40, evaluate_every: 10, crop_px: 32, batch: 2}\nseeds: 2\n"
-    )
+    less = study(tmp_path, text=SMALL.partition("components")[0] + "seeds: 2\n")
     ledger.accept(less.resolved(), variants(less.spec), cells(less, DIGEST), data=DIGEST, now=9.0)
     assert len(ledger.cells()) == 2
     assert len(ledger.states) == 6

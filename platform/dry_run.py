@@ -1,0 +1,45 @@
+"""`--dry-run`: the design, the number of trials and the time they take; starts and writes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from analysis.schema import PLANNED, RUNNING
+from platform.design import variants
+from platform.errors import shown
+from platform.plan import Cell
+from platform.snapshot import states
+from platform.spec import Study
+from platform.view import clock
+
+__all__ = ["show"]
+
+
+def show(study: Study, cells: Sequence[Cell], folder: Path, console: Console) -> None:
+    """Print what the sweep would do, with an estimate of the time from a few training steps and one evaluation."""
+    spec = study.spec
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for head in ("variant", "differs from", "by"):
+        table.add_column(head, overflow="fold")
+    for variant in variants(spec):
+        changes = ", ".join(f"{path}: {shown(value)}" for path, value in variant.overrides.items())
+        table.add_row(variant.name, variant.compared_to or "", changes or ("other seeds" if variant.stream else ""))
+    console.print(table)
+    known = states(folder / "ledger.db")
+    left = sum(known.get(cell.trial, PLANNED) in (PLANNED, RUNNING) for cell in cells)
+    seeds = ", ".join(map(str, spec.seed_list[:12])) + (", ..." if len(spec.seed_list) > 12 else "")
+    threads = max(1, int(spec.resources.cpu))
+    one = study.trainer.seconds(study.config, study.data, threads=threads)
+    slots = max(1, int((os.cpu_count() or 1) // spec.resources.cpu))
+    console.print(
+        f"{len(cells)} trials (seeds {seeds}), {left} still to train\n"
+        f"a trial takes about {clock(one)} here, so {clock(one * -(-left // slots))} with {slots} at a time\n"
+        f"results go to {folder}",
+        markup=False,
+        highlight=False,
+    )

@@ -1,0 +1,68 @@
+"""The MLflow mirror as a process beside the sweep: it never holds a trial up."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+
+from platform.mirror import behind
+
+__all__ = ["MirrorProcess"]
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE_S = 30.0
+"""How long a mirror that makes no progress is waited for once the study has ended."""
+
+
+class MirrorProcess:
+    """Runs the mirror of the study in `folder` while the block runs, then waits until it has caught up.
+
+    Args:
+        folder: the study's.
+        follow: whether to go on copying while the study runs; else it is started only if it is behind.
+        console: where to say that it stays behind.
+    """
+
+    def __init__(self, folder: Path, *, follow: bool, console: Console) -> None:
+        self.folder, self.console = folder, console
+        self.process: subprocess.Popen[bytes] | None = None
+        self.follow = follow
+
+    def __enter__(self) -> MirrorProcess:
+        if not self.follow and behind(self.folder) == 0:
+            return self
+        command = [sys.executable, "-m", "platform.mirror", str(self.folder), *(["--follow"] if self.follow else [])]
+        with (self.folder / "mirror.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )  # a session of its own: Ctrl-C in the terminal is not meant for it
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process is None:
+            return
+        left, patience = behind(self.folder), time.monotonic() + PATIENCE_S
+        while self.process.poll() is None and time.monotonic() < patience:
+            time.sleep(0.1)
+            now = behind(self.folder)
+            if now != left:
+                left, patience = now, time.monotonic() + PATIENCE_S
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait()
+        left = behind(self.folder)
+        if left != 0:
+            count = f"{left} trials" if left else "this study"
+            self.console.print(
+                f"MLflow does not have {count} yet ({self.folder / 'mirror.log'} says why); nothing is lost: "
+                f"python -m platform.mirror {self.folder}",
+                markup=False,
+                highlight=False,
+            )

@@ -1,0 +1,248 @@
+"""`python -m platform.sweep ablation.yaml`: run a study, go on with it, extend it, or find that nothing is left to do.
+
+Exit status: 0 every planned trial has a result; 1 some FAILED, or a budget or an error ended the study; 2 the spec is
+wrong; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from analysis.schema import FAILED, PLANNED, RUNNING
+from platform import dry_run
+from platform.design import variants
+from platform.deviations import deviations
+from platform.errors import Problem, SpecError, SweepError
+from platform.job import Job
+from platform.ledger import Ledger
+from platform.mirror_process import MirrorProcess
+from platform.plan import Cell, cells
+from platform.record import record
+from platform.spec import Study
+from platform.spec_file import read
+from platform.trainer import Report
+from platform.view import live
+
+__all__ = ["main"]
+
+ROOT = Path(__file__).resolve().parent.parent
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """One call of the command: what was asked, and where it goes."""
+
+    study: Study
+    cells: Sequence[Cell]
+    digest: str
+    ledger: Ledger
+    storage: Path
+    arguments: argparse.Namespace
+    console: Console
+
+    def say(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit status."""
+    arguments = _parser().parse_args(argv)
+    console = Console(soft_wrap=True)
+    try:
+        return _sweep(arguments, console)
+    except SweepError as error:
+        console.print(str(error), markup=False, highlight=False)
+        return 2 if isinstance(error, SpecError) else 1
+    except KeyboardInterrupt:
+        console.print(f"interrupted; to go on: {_command()}", markup=False, highlight=False)
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m platform.sweep", description="Run the study that a spec asks for.")
+    add = parser.add_argument
+    add("spec", type=Path, metavar="SPEC", help="the study, such as ablation.yaml")
+    add("--dry-run", action="store_true", help="show the design, its trials and the time they take; start nothing")
+    add("--set", action="append", default=[], metavar="PATH=VALUE", help="override a setting of the spec; repeatable")
+    add("--results", type=Path, default=Path("results"), metavar="DIR", help="ledger and report (default: results)")
+    add("--storage", type=Path, metavar="DIR", help="checkpoints and pictures, seen by all nodes (default: results)")
+    add("--address", metavar="HOST:PORT", help="join this Ray cluster instead of starting one on this machine")
+    return parser
+
+
+def _sweep(arguments: argparse.Namespace, console: Console) -> int:
+    if (arguments.address or "").startswith("ray://"):
+        raise SweepError(
+            f"--address {arguments.address}: the driver must be a node of the cluster (0 CPUs will do) or a submitted "
+            "job, since Ray Client would run it elsewhere; give HOST:PORT of the head, or `auto`"
+        )
+    study = read(arguments.spec, arguments.set)
+    folder = (arguments.results / study.spec.study).resolve()
+    digest = _digest(study, arguments.spec)
+    planned = cells(study, digest)
+    if arguments.dry_run:
+        _check_data(study, arguments.spec)
+        dry_run.show(study, planned, folder, console)
+        return 0
+    if not (folder / "ledger.db").exists():
+        _check_data(study, arguments.spec)  # before anything is made
+    ledger = Ledger(folder)
+    try:
+        storage = _storage(ledger, arguments, folder)
+        return _go_on(_Sweep(study, planned, digest, ledger, storage, arguments, console))
+    finally:
+        ledger.close()
+
+
+def _go_on(sweep: _Sweep) -> int:
+    """Train what has no result yet, then report."""
+    _accept(sweep)
+    states = sweep.ledger.states
+    left = sum(states[cell.trial] in (PLANNED, RUNNING) for cell in sweep.cells)
+    if not left:
+        sweep.say(f"{sweep.study.spec.study}: nothing to do, all {len(sweep.cells)} trials have a result")
+        with MirrorProcess(sweep.ledger.folder, follow=False, console=sweep.console):
+            _report(sweep)
+        return _status(sweep, "")
+    seeds, count = len(sweep.study.spec.seed_list), len(variants(sweep.study.spec))
+    done = f", {len(sweep.cells) - left} of them have a result" if left < len(sweep.cells) else ""
+    sweep.say(f"{sweep.study.spec.study}: {count} variants x {seeds} seeds = {len(sweep.cells)} trials{done}")
+    sweep.ledger.begin_driver(record(ROOT, [sys.executable, *sys.argv]), time.time())
+    with MirrorProcess(sweep.ledger.folder, follow=True, console=sweep.console):
+        reason = _train(sweep)
+        if reason is None:
+            sweep.say(f"interrupted; what is done is kept. To go on: {_command()}")
+            return INTERRUPTED
+        _report(sweep)
+        sweep.ledger.end_driver(time.time())
+    return _status(sweep, reason)
+
+
+def _train(sweep: _Sweep) -> str | None:
+    """Run the trials; return why some were left out (empty if none), or None after an interruption."""
+    from platform import tune_run
+
+    study, ledger = sweep.study, sweep.ledger
+    metric = next(one for one in study.trainer.METRICS if one.key == study.spec.analysis.primary)
+    finished = False
+    try:
+        with ThreadPoolExecutor(1) as beside:  # the references are scored while Ray starts
+            scored = beside.submit(_refer, sweep, ledger.has_references(sweep.digest))
+            with tune_run.interruptible(), tune_run.cluster(sweep.arguments.address):
+                ledger.refer(sweep.digest, scored.result())
+                slots = tune_run.slots(study.spec.resources)
+                job = Job(study, sweep.cells, ledger, sweep.storage, lambda: tune_run.slots(study.spec.resources))
+                ledger_file = ledger.folder / "ledger.db"
+                with live(ledger_file, title=study.spec.study, metric=metric, slots=slots, console=sweep.console):
+                    finished = tune_run.run(job)
+    finally:
+        if not finished:
+            ledger.end_driver(time.time())
+    return job.reason if finished else None
+
+
+def _report(sweep: _Sweep) -> None:
+    """Write the report and show its summary, if the ledger has news since it was last written."""
+    ledger, page = sweep.ledger, sweep.ledger.folder / "report" / "index.html"
+    if ledger.get("reported") == ledger.change() and page.exists():
+        sweep.say(f"report: {page}")
+        return
+    from analysis import report
+
+    if report.main([str(ledger.folder)]) == 0:
+        ledger.put({"reported": ledger.change()})
+
+
+def _accept(sweep: _Sweep) -> None:
+    """Make the spec the one that holds, and record what it changes after the first trial."""
+    study, ledger = sweep.study, sweep.ledger
+    before, resolved = ledger.spec(), study.resolved()
+    if ledger.cells() == {(c.stage, c.variant, c.seed): c.trial for c in sweep.cells} and before == resolved:
+        return
+    if before is not None:
+        _check_data(study, sweep.arguments.spec)
+    changes = deviations(before, resolved) if before is not None and ledger.started() else []
+    facts = study.trainer.provenance(study.data)
+    now = time.time()
+    ledger.put(
+        {
+            "name": study.spec.study,
+            "trainer": study.spec.trainer,
+            "storage": str(sweep.storage),
+            "digest": sweep.digest,
+            "data": facts,
+            "metrics": [
+                {key: getattr(metric, key) for key in ("key", "title", "higher_is_better", "needs_reference")}
+                for metric in study.trainer.METRICS
+            ],
+        }
+    )
+    ledger.accept(resolved, variants(study.spec), sweep.cells, data=sweep.digest, now=now)
+    ledger.deviate(changes, now)
+    for text in changes:
+        sweep.say(f"changed after the first trial, which the report records: {text}")
+
+
+def _refer(sweep: _Sweep, known: bool) -> Mapping[str, Report]:
+    """Score the methods that learn nothing, unless they are known; their pictures become paths in the storage."""
+    if known:
+        return {}
+    folder = sweep.storage / "references"
+    reports = sweep.study.trainer.references(sweep.study.data, folder)
+    for report in reports.values():
+        pictures = {name: Path("references") / path for name, path in report.pictures.items()}
+        report.pictures.update(pictures)
+    return reports
+
+
+def _digest(study: Study, source: Path) -> str:
+    """Return the digest of the images, or say everything that is wrong with them."""
+    try:
+        return study.trainer.digest(study.data)
+    except ValueError as error:
+        _check_data(study, source)
+        raise SpecError(str(source), [Problem("data", str(error))]) from None
+
+
+def _check_data(study: Study, source: Path) -> None:
+    """Refuse images that cannot be used, each problem in a sentence."""
+    problems = study.trainer.check(study.config, study.data)
+    if problems:
+        raise SpecError(str(source), [Problem("data", problem) for problem in problems])
+
+
+def _storage(ledger: Ledger, arguments: argparse.Namespace, folder: Path) -> Path:
+    """Return the folder for checkpoints and pictures: as asked, else where they lie already, else the study's own."""
+    if arguments.storage:
+        return Path(arguments.storage / folder.name).resolve()
+    recorded = ledger.get("storage")
+    return Path(recorded) if recorded and Path(recorded).is_dir() else folder
+
+
+def _status(sweep: _Sweep, reason: str) -> int:
+    """Return the exit status, and say why it is not 0."""
+    failed = sum(sweep.ledger.states[cell.trial] == FAILED for cell in sweep.cells)
+    if failed:
+        sweep.say(f"{failed} of {len(sweep.cells)} trials FAILED; the report and the ledger say why")
+    if reason:
+        sweep.say(f"{reason}; raise budget.hours to go on")
+    return 1 if failed or reason else 0
+
+
+def _command() -> str:
+    """Return the command as a user would type it again."""
+    return shlex.join(["python", "-m", "platform.sweep", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

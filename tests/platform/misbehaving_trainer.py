@@ -1,0 +1,56 @@
+"""A trainer that does as its setting says: ends well, raises, diverges, runs out of memory, or kills its worker."""
+
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from trials.progress import DataError, DivergedError, ImageScore, Report
+from trials.trainer import METRICS
+
+__all__ = ["METRICS"]
+RESULTS_VERSION = "1"
+
+
+class Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    steps: int = 3
+    evaluate_every: int = 1
+    behaviour: str = "well"
+
+
+class Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    marks: Path
+
+
+def canonical(config):
+    return config.model_dump()
+
+
+def train(config, data, *, seed, folder, resume, **_):
+    first = int(resume.read_text()) + 1 if resume else 1
+    for step in range(first, config.steps + 1):
+        with (data.marks / f"{config.behaviour}-{seed}").open("a") as marks:
+            marks.write(f"{step}\n")
+        if step == 2:
+            _misbehave(config.behaviour, data.marks, seed)
+        (folder / f"{step}.txt").write_text(str(step))
+        scores = {metric.key: step + seed / 10 for metric in METRICS}
+        yield Report(step, scores, [ImageScore("none", "one", "one", scores)], Path(f"{step}.txt"))
+
+
+def _misbehave(behaviour, marks, seed):
+    if behaviour == "bug":
+        raise ZeroDivisionError("a bug of the trainer")
+    if behaviour == "data":
+        raise DataError("cat.png: broken")
+    if behaviour == "diverge":
+        raise DivergedError("step 2: loss/generator is NaN")
+    if behaviour == "memory":
+        raise MemoryError("no more")
+    if behaviour == "die always":
+        os._exit(9)
+    if behaviour == "die once" and not (marks / f"died-{seed}").exists():
+        (marks / f"died-{seed}").touch()
+        os._exit(9)

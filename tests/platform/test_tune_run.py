@@ -1,0 +1,104 @@
+"""Trials that end badly, on a real Ray: each in its own way, none harming another."""
+
+import json
+import sqlite3
+import time
+
+import pytest
+
+from platform import tune_run
+from platform.design import variants
+from platform.job import Job
+from platform.ledger import Ledger
+from platform.plan import cells
+from platform.spec import Spec, Study
+from tests.platform import misbehaving_trainer
+
+BEHAVIOURS = ("bug", "data", "diverge", "memory", "die once", "die always")
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    by_hand = {name.replace(" ", "_"): {"behaviour": name} for name in BEHAVIOURS}
+    spec = Spec(study="bad", design="list", variants=by_hand, seeds=[1], resources={"cpu": 1})
+    spec = spec.model_copy(update={"trainer": misbehaving_trainer.__name__})
+    trainer = misbehaving_trainer
+    study = Study(spec, trainer, trainer.Config(), trainer.Data(marks=folder))
+    opened = Ledger(folder / "bad")
+    planned = cells(study, "d" * 32)
+    opened.accept(study.resolved(), variants(spec), planned, data="d" * 32, now=time.time())
+    opened.begin_driver({}, time.time())
+    with tune_run.cluster(None):
+        job = Job(study, planned, opened, folder / "bad", lambda: 2)
+        assert tune_run.run(job) is True
+    opened.end_driver(time.time())
+    yield opened
+    opened.close()
+
+
+def ends(ledger, variant):
+    query = (
+        "SELECT state, kind, message FROM trial JOIN cell ON trial = trial.number WHERE variant = ? ORDER BY cell.seed"
+    )
+    with sqlite3.connect(ledger.folder / "ledger.db") as db:
+        return db.execute(query, (variant,)).fetchall()
+
+
+def attempts(ledger, variant):
+    query = "SELECT resumed_step, outcome FROM attempt JOIN cell USING (trial) WHERE variant = ? AND seed = 1"
+    with sqlite3.connect(ledger.folder / "ledger.db") as db:
+        return db.execute(f"{query} ORDER BY attempt.number", (variant,)).fetchall()
+
+
+def steps(ledger, behaviour):
+    return [int(line) for line in (ledger.folder.parent / f"{behaviour}-1").read_text().split()]
+
+
+def test_the_well_behaved_are_not_harmed(ledger):
+    assert [end[0] for end in ends(ledger, "baseline")] == ["COMPLETED"]
+    with sqlite3.connect(ledger.folder / "ledger.db") as db:
+        query = "SELECT step, value FROM report JOIN cell USING (trial) WHERE variant = 'baseline'"
+        assert db.execute(f"{query} AND metric = 'eval/niqe'").fetchall() == [(1, 1.1), (2, 2.1), (3, 3.1)]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "state", "kind", "said"),
+    [
+        ("bug", "FAILED", "bug", "ZeroDivisionError: a bug of the trainer"),
+        ("data", "FAILED", "data", "DataError: cat.png: broken"),
+        ("memory", "FAILED", "memory", "MemoryError: no more"),
+        ("diverge", "DIVERGED", None, "DivergedError: step 2: loss/generator is NaN"),
+    ],
+)
+def test_an_exception_becomes_a_state_with_its_traceback(ledger, behaviour, state, kind, said):
+    for end in ends(ledger, behaviour):
+        assert end[:2] == (state, kind)
+        assert end[2].startswith(said)
+        assert "misbehaving_trainer.py" in end[2]
+    assert attempts(ledger, behaviour) == [(0, state)]  # and is not tried again
+    assert steps(ledger, behaviour) == [1, 2]
+
+
+def test_a_trial_whose_worker_dies_goes_on_from_its_checkpoint(ledger):
+    assert [end[0] for end in ends(ledger, "die_once")] == ["COMPLETED"]
+    assert attempts(ledger, "die_once") == [(0, "lost"), (1, "COMPLETED")]
+    assert steps(ledger, "die once") == [1, 2, 2, 3]
+
+
+def test_a_trial_that_always_kills_its_worker_fails_in_the_end(ledger):
+    for end in ends(ledger, "die_always"):
+        assert end[:2] == ("FAILED", "lost")
+        assert "its worker was lost 3 times in a row" in end[2]
+    assert [outcome for _, outcome in attempts(ledger, "die_always")] == ["lost"] * 4
+
+
+def test_every_attempt_tells_where_it_ran(ledger):
+    with sqlite3.connect(ledger.folder / "ledger.db") as db:
+        records = [json.loads(row[0]) for row in db.execute("SELECT record FROM attempt")]
+    assert all(record["node"] and record["versions"]["ray"] for record in records)
+    assert len({record["pid"] for record in records}) < len(records)  # workers are used again
+
+
+def test_nothing_of_tunes_own_is_left_behind(ledger):
+    assert list((ledger.folder / ".tune").iterdir()) == []
