@@ -1,1 +1,48 @@
-"""From a study's ledger to pandas, statistics, tables, figures and the report. Needs neither torch nor Ray."""
+"""From a study's ledger to pandas, statistics, tables, figures and the report. Needs neither torch nor Ray.
+
+    from analysis import compare, load_images
+    compare(load_images("components"), metric="eval/psnr_db", higher_is_better=True, margin=0.5)
+
+The names below are imported when they are first used, so that the ledger's schema can be had without pandas.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analysis.comparison import Contrast, compare, contrasts, judge
+    from analysis.errors import ReportError, StatisticsError, StudyError
+    from analysis.frames import load_curves, load_images, load_references, load_trials, load_variants
+    from analysis.report import write_report
+
+__all__ = [
+    "Contrast",
+    "ReportError",
+    "StatisticsError",
+    "StudyError",
+    "compare",
+    "contrasts",
+    "judge",
+    "load_curves",
+    "load_images",
+    "load_references",
+    "load_trials",
+    "load_variants",
+    "write_report",
+]
+
+_HOMES = {
+    "comparison": ("Contrast", "compare", "contrasts", "judge"),
+    "errors": ("ReportError", "StatisticsError", "StudyError"),
+    "frames": ("load_curves", "load_images", "load_references", "load_trials", "load_variants"),
+    "report": ("write_report",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"analysis.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

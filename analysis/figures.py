@@ -1,0 +1,195 @@
+"""The report's figures, as SVG that takes its colours and its font from the page. They get numbers and draw them."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.ledger import Metric
+from analysis.schema import BASELINE
+
+__all__ = ["ForestRow", "curves", "forest"]
+
+Floats = npt.NDArray[np.float64]
+
+INK, MUTED, RULE, ACCENT, BAND, TINT = (f"#0{n}0{n}0{n}" for n in range(1, 7))
+"""Stand-ins; the page's style sheet says what they look like by day and by night."""
+ROLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", ACCENT: "--accent", BAND: "--band", TINT: "--tint"}
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["Liberation Sans", "Arial", "Helvetica", "DejaVu Sans"],
+    "font.size": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": MUTED,
+    "axes.unicode_minus": True,
+    "text.color": INK,
+    "xtick.color": RULE,
+    "ytick.color": RULE,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "axes.linewidth": 0.8,
+}
+WIDTH_IN = 10.3
+
+
+@dataclass(frozen=True)
+class ForestRow:
+    """One line of the forest plot.
+
+    Args:
+        label: the variant, for readers.
+        seeds: the difference of each seed, in the metric's unit.
+        interval: its ends; NaN if there is none.
+        decided: whether there is a verdict other than `undecided`.
+        text: the numbers, as the right margin shows them.
+    """
+
+    label: str
+    seeds: Floats
+    interval: tuple[float, float]
+    decided: bool
+    text: str
+
+
+def forest(rows: Sequence[ForestRow], metric: Metric, *, margin: float | None, caption: str) -> str:
+    """Draw a line for each comparison: a dot per seed, the mean with its interval, and the margin that matters.
+
+    Args:
+        rows: from top to bottom, at least one.
+        metric: of the differences.
+        margin: half the width of the band of differences that do not matter; None draws none.
+        caption: what the picture says, for readers who cannot see it.
+    """
+    with _figure(0.36 * len(rows) + 0.95, "forest", caption) as (figure, svg):
+        axes = figure.subplots()
+        height = figure.get_figheight()
+        figure.subplots_adjust(left=0.2, right=0.735, top=1 - 0.28 / height, bottom=0.56 / height)
+        axes.axvline(0, color=MUTED, linewidth=0.8)
+        if margin is not None:
+            axes.axvspan(-margin, margin, color=BAND, linewidth=0)
+        for place, row in enumerate(rows):
+            _forest_line(axes, place, row)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_yticks(range(len(rows)), [row.label for row in rows])
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+        axes.spines["left"].set_visible(False)
+        ends = np.concatenate([[0.0, margin or 0.0, -(margin or 0.0)], *(_extent(row) for row in rows)])
+        room = 0.04 * (ends.max() - ends.min() or 1.0)
+        axes.set_xlim(ends.min() - room, ends.max() + room)
+        axes.set_xlabel(f"Difference of {metric.name}{f' ({metric.unit})' if metric.unit else ''}")
+        _directions(axes, metric)
+    return svg[0]
+
+
+def curves(table: pd.DataFrame, labels: Mapping[str, str], metric: Metric, *, caption: str) -> str:
+    """Draw a small panel for each variant: mean and range over seeds, before the full model in grey.
+
+    Args:
+        table: columns `variant`, `seed`, `step` and the metric, as from `analysis.load_curves`.
+        labels: variant -> its name for readers, in the order of the panels.
+        metric: drawn over the steps.
+        caption: what the picture says, for readers who cannot see it.
+    """
+    bands = table.groupby(["variant", "step"])[metric.key].agg(["mean", "min", "max"]).dropna()
+    names = [name for name in labels if name in bands.index]
+    columns = 3
+    lines = -(-len(names) // columns)
+    with _figure(1.8 * lines + 0.45, "curves", caption) as (figure, svg):
+        panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat
+        height = figure.get_figheight()
+        figure.subplots_adjust(
+            left=0.07, right=0.995, top=1 - 0.3 / height, bottom=0.5 / height, hspace=0.32, wspace=0.1
+        )
+        for panel, name in zip(panels, names, strict=False):
+            if BASELINE in bands.index and name != BASELINE:
+                full = bands.loc[BASELINE]
+                panel.plot(full.index, full["mean"], color=MUTED, linewidth=1.1, linestyle=(0, (1, 1.4)))
+            own = bands.loc[name]
+            panel.fill_between(own.index, own["min"], own["max"], color=TINT, linewidth=0)
+            panel.plot(own.index, own["mean"], color=ACCENT, linewidth=1.6)
+            panel.set_title(labels[name], loc="left", fontsize=9.5, pad=4)
+            panel.tick_params(length=2.5)
+        for panel in list(panels):
+            panel.set_visible(False)
+        figure.supxlabel("Step", x=0.5375, y=0.02, fontsize=9.5, color=MUTED)
+        figure.supylabel(metric.title, fontsize=9.5, x=0.005, color=MUTED)
+    return svg[0]
+
+
+def _forest_line(axes: Axes, place: int, row: ForestRow) -> None:
+    colour = ACCENT if row.decided else MUTED
+    axes.plot(
+        row.seeds,
+        np.full(len(row.seeds), place + 0.2),
+        "o",
+        markersize=3.2,
+        color=colour,
+        alpha=0.55,
+        markeredgewidth=0,
+    )
+    if np.isfinite(row.interval).all():
+        axes.plot(row.interval, [place - 0.06] * 2, color=colour, linewidth=1.6, solid_capstyle="butt")
+    if len(row.seeds):
+        axes.plot(row.seeds.mean(), place - 0.06, "D", markersize=4.6, color=colour, markeredgewidth=0)
+    counted = f"{len(row.seeds)} seed{'' if len(row.seeds) == 1 else 's'}"
+    for text, x, side, colour in ((row.text, 1.02, "left", INK), (counted, 1.49, "right", MUTED)):
+        axes.annotate(text, (x, place), xycoords=("axes fraction", "data"), va="center", ha=side, color=colour,
+                      annotation_clip=False)  # fmt: skip
+
+
+def _extent(row: ForestRow) -> Floats:
+    return np.array([value for value in (*row.seeds, *row.interval) if np.isfinite(value)])
+
+
+def _directions(axes: Axes, metric: Metric) -> None:
+    """Say on which side the variant is better than what it is compared with."""
+    sides = {True: ("\u2190 worse", "better \u2192"), False: ("\u2190 better", "worse \u2192")}
+    if metric.higher_is_better is None:
+        return
+    low, high = axes.get_xlim()
+    zero = (0 - low) / (high - low)
+    for text, offset, side in zip(sides[metric.higher_is_better], (-8, 8), ("right", "left"), strict=True):
+        axes.annotate(text, (zero, 1), (offset, 3), xycoords="axes fraction", textcoords="offset points", ha=side,
+                      va="bottom", color=MUTED, annotation_clip=False)  # fmt: skip
+
+
+@contextmanager
+def _figure(height_in: float, name: str, caption: str) -> Iterator[tuple[Figure, list[str]]]:
+    """Give a figure to draw on; afterwards the list holds it as SVG, the same text for the same drawing."""
+    svg: list[str] = []
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
+        figure = Figure(figsize=(WIDTH_IN, height_in))
+        figure.patch.set_visible(False)
+        yield figure, svg
+        for axes in figure.axes:
+            axes.patch.set_visible(False)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    svg.append(_themed(text.getvalue(), name, caption))
+
+
+def _themed(svg: str, name: str, caption: str) -> str:
+    """Return the SVG as a part of a page: roles for colours, its own names, and its caption."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    for colour, role in ROLES.items():
+        svg = svg.replace(colour, f"var({role})")
+    for mark in (' id="', "url(#", 'href="#'):
+        svg = svg.replace(mark, f"{mark}{name}-")
+    title = html.escape(caption, quote=True)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{title}" class="{name}"', 1)

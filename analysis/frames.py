@@ -1,0 +1,150 @@
+"""A study as pandas frames: trials, image scores, learning curves, references. A metric is a column, named by its key.
+
+A metric that could not be computed is NaN.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Literal
+
+import pandas as pd
+
+from analysis import schema
+from analysis.ledger import Ledger, StudyLike, open_ledger
+
+__all__ = ["load_curves", "load_images", "load_references", "load_trials", "load_variants"]
+
+CELLS = "cell c JOIN trial t ON t.number = c.trial LEFT JOIN variant v ON v.name = c.variant"
+IN_ORDER = "ORDER BY c.stage, v.number, c.variant, c.seed"
+
+
+def load_trials(study: StudyLike) -> pd.DataFrame:
+    """Return a row for each planned trial, in the order stage, variant, seed.
+
+    Columns: `trial` (the identity), `variant`, `stage`, `seed`, `state`, `kind` and `message` (of a failure or a
+    divergence, its first line), `step` (the last one reported), `seconds` (spent on it), `started`, `ended` (seconds
+    since 1970), `config/...` (its settings) and each metric at the last evaluation, for completed trials alone.
+
+    Raises:
+        StudyError: if there is no such study, or its ledger cannot be read.
+    """
+    with open_ledger(study) as ledger:
+        trials = ledger.frame(
+            f"""
+            SELECT t.id AS trial, c.variant, c.stage, c.seed, t.state, t.kind,
+                substr(t.message, 1, instr(t.message || char(10), char(10)) - 1) AS message, last.step,
+                coalesce(last.seconds, spent.seconds) AS seconds, t.started, t.ended, t.settings, t.number
+            FROM {CELLS}
+            LEFT JOIN (SELECT trial, max(step) AS step, max(seconds) AS seconds FROM step GROUP BY trial) last
+                ON last.trial = t.number
+            LEFT JOIN (SELECT trial, sum(ended - started) AS seconds FROM attempt GROUP BY trial) spent
+                ON spent.trial = t.number
+            {IN_ORDER}"""
+        )
+        finals = _wide(
+            ledger.frame(
+                """
+                SELECT r.trial AS number, r.metric, r.value FROM trial t
+                JOIN report r ON r.trial = t.number AND r.step = (SELECT max(step) FROM step WHERE trial = t.number)
+                WHERE t.state = ?""",
+                [schema.COMPLETED],
+            ),
+            ledger.study.keys,
+        )
+    trials = trials.astype({"step": "Int64", "seconds": float, "started": float, "ended": float})
+    settings = pd.json_normalize([json.loads(text) for text in trials.pop("settings")], sep=".").add_prefix("config/")
+    return pd.concat([trials, settings], axis=1).merge(finals, how="left", on="number").drop(columns="number")
+
+
+def load_images(study: StudyLike, *, at: int | Literal["final"] | None = None) -> pd.DataFrame:
+    """Return a row for each completed trial and evaluation image, with the trial's scores on that image.
+
+    Columns: `trial`, `variant`, `stage`, `seed`, `set`, `image`, `scene`, `step` (the last evaluation), `evaluations`
+    (how many the score is the mean of) and each metric. A score is NaN if the metric is missing at one of them.
+
+    Args:
+        study: a study's folder, or its name under `results`.
+        at: the number of last evaluations to average; `final` for the last alone; by default as the study declared.
+
+    Raises:
+        StudyError: if there is no such study, or its ledger cannot be read.
+    """
+    with open_ledger(study) as ledger:
+        count = ledger.study.at if at is None else 1 if at == "final" else at
+        scores = ledger.frame(
+            """
+            WITH ranked AS (
+                SELECT s.trial, s.step, row_number() OVER (PARTITION BY s.trial ORDER BY s.step DESC) AS back
+                FROM step s JOIN trial t ON t.number = s.trial
+                WHERE t.state = ? AND t.number IN (SELECT trial FROM cell)
+            ), last AS (
+                SELECT trial, step, count(*) OVER (PARTITION BY trial) AS evaluations FROM ranked WHERE back <= ?
+            )
+            SELECT l.trial AS number, i."set", i.image, i.metric, max(l.step) AS step, l.evaluations,
+                CASE WHEN count(i.value) = l.evaluations THEN avg(i.value) END AS value
+            FROM last l CROSS JOIN image i ON i.trial = l.trial AND i.step = l.step
+            GROUP BY l.trial, i."set", i.image, i.metric""",
+            [schema.COMPLETED, count],
+        )
+        cells = ledger.frame(f"SELECT t.id AS trial, c.variant, c.stage, c.seed, t.number FROM {CELLS} {IN_ORDER}")
+        scenes, known = _scenes(ledger), ledger.study.keys
+    wide = _wide(scores, known).merge(scenes, how="left", on=["set", "image"])
+    wide.insert(3, "scene", wide.pop("scene").fillna(wide["image"]))
+    return cells.merge(wide, on="number").drop(columns="number")
+
+
+def load_curves(study: StudyLike, *, metric: str | None = None) -> pd.DataFrame:
+    """Return a row for each planned trial and report, in the order of the steps.
+
+    Columns: `trial`, `variant`, `stage`, `seed`, `step` and each metric reported, or `metric` alone.
+
+    Raises:
+        StudyError: if there is no such study, or its ledger cannot be read.
+    """
+    with open_ledger(study) as ledger:
+        reports = _wide(
+            ledger.frame(
+                "SELECT trial AS number, step, metric, value FROM report WHERE metric = coalesce(?, metric)", [metric]
+            ),
+            ledger.study.keys if metric is None else [metric],
+        )
+        cells = ledger.frame(f"SELECT t.id AS trial, c.variant, c.stage, c.seed, t.number FROM {CELLS} {IN_ORDER}")
+    return cells.merge(reports, on="number").drop(columns="number")
+
+
+def load_references(study: StudyLike) -> pd.DataFrame:
+    """Return the scores of the methods that learn nothing: columns `method`, `set`, `image`, `scene` and each metric.
+
+    Raises:
+        StudyError: if there is no such study, or its ledger cannot be read.
+    """
+    with open_ledger(study) as ledger:
+        query = 'SELECT method, "set", image, metric, value FROM reference WHERE data = ?'
+        wide = _wide(ledger.frame(query, [ledger.study.digest]), ledger.study.keys)
+        wide = wide.merge(_scenes(ledger), how="left", on=["set", "image"])
+    wide.insert(3, "scene", wide.pop("scene").fillna(wide["image"]))
+    return wide
+
+
+def load_variants(study: StudyLike) -> pd.DataFrame:
+    """Return the variants of the plan, the full model first; columns as in the ledger's table `variant`.
+
+    Raises:
+        StudyError: if there is no such study, or its ledger cannot be read.
+    """
+    with open_ledger(study) as ledger:
+        return ledger.frame("SELECT name, component, compared_to, present, overrides FROM variant ORDER BY number")
+
+
+def _scenes(ledger: Ledger) -> pd.DataFrame:
+    return ledger.frame('SELECT "set", image, scene FROM scene')
+
+
+def _wide(scores: pd.DataFrame, known: Sequence[str]) -> pd.DataFrame:
+    """Turn columns `metric` and `value` into a column for each metric: the known ones, then what else was reported."""
+    keys = [column for column in scores if column not in ("metric", "value")]
+    wide = scores.astype({"value": float}).pivot(index=keys, columns="metric", values="value")
+    others = sorted(str(key) for key in wide if key not in known)
+    return wide.reindex(columns=[*known, *others]).rename_axis(columns=None).reset_index()

@@ -1,0 +1,184 @@
+"""Open a study's ledger for reading: what was asked, and its tables as pandas frames. Never writes.
+
+All that is read while a ledger is open is one snapshot, even while a driver writes.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis import schema
+from analysis.errors import StudyError
+from analysis.statistics import Images
+
+__all__ = ["RESULTS", "Ledger", "Metric", "Study", "StudyLike", "open_ledger", "study_folder"]
+
+RESULTS = Path("results")
+"""Where studies are looked up by name."""
+
+UNITS = {"db": "dB", "levels": "grey levels", "s": "s", "ms": "ms", "px": "px"}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A quantity that an evaluation yields. `higher_is_better` is None where there is no direction."""
+
+    key: str
+    title: str
+    higher_is_better: bool | None
+    needs_reference: bool
+
+    @property
+    def unit(self) -> str:
+        """The unit that the key ends with (`group/name_unit`), or nothing."""
+        return UNITS.get(self.key.rpartition("_")[2], "")
+
+    @property
+    def name(self) -> str:
+        """The title without its unit."""
+        return self.title.removesuffix(f" ({self.unit})")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study asks and how it will be judged: the spec that holds, and the facts beside it.
+
+    Args:
+        name: of the study.
+        storage: the folder below which pictures and checkpoints lie.
+        metrics: in the order of the tables.
+        primary: the metric that verdicts speak of.
+        matters: for each metric, the smallest difference that matters, in its unit.
+        images: whether verdicts speak of these images or of images like them.
+        at: a trial's score is the mean over its last so many evaluations.
+        data: where the images come from: source, caution, sets.
+        digest: of the images.
+        settings: of the metrics.
+    """
+
+    name: str
+    storage: Path
+    metrics: tuple[Metric, ...]
+    primary: str
+    matters: dict[str, float]
+    images: Images
+    at: int
+    data: dict[str, Any]
+    digest: str
+    settings: dict[str, Any]
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of the metrics."""
+        return [one.key for one in self.metrics]
+
+    def metric(self, key: str) -> Metric:
+        """Return the metric with this key.
+
+        Raises:
+            StudyError: if the study has none.
+        """
+        for one in self.metrics:
+            if one.key == key:
+                return one
+        raise StudyError(f"{self.name}: no metric {key!r}; there are {', '.join(self.keys)}")
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """An open ledger. Use `open_ledger`."""
+
+    folder: Path
+    study: Study
+    connection: sqlite3.Connection
+
+    def frame(self, query: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
+        """Return the rows of a query."""
+        cursor = self.connection.execute(query, parameters)
+        return pd.DataFrame(cursor.fetchall(), columns=[column[0] for column in cursor.description])
+
+
+StudyLike = str | Path | Ledger
+"""A study's folder, its name under `results`, or its open ledger."""
+
+
+def study_folder(study: str | Path) -> Path:
+    """Return the folder of a study given by folder or by name.
+
+    Raises:
+        StudyError: if there is no ledger.
+    """
+    for folder in (Path(study), RESULTS / study):
+        if (folder / "ledger.db").is_file():
+            return folder
+    known = sorted(path.parent.name for path in RESULTS.glob("*/ledger.db"))
+    there = f"studies in {RESULTS}/: {', '.join(known)}" if known else f"there are no studies in {RESULTS}/"
+    raise StudyError(f"no study {str(study)!r}: expected a folder with a ledger.db, or a study's name; {there}")
+
+
+@contextmanager
+def open_ledger(study: StudyLike) -> Iterator[Ledger]:
+    """Open a study's ledger for reading; an open one is passed through.
+
+    Raises:
+        StudyError: if there is no such study, or its ledger cannot be read.
+    """
+    if isinstance(study, Ledger):
+        yield study
+        return
+    folder = study_folder(study)
+    connection = _connect(folder / "ledger.db")
+    try:
+        yield Ledger(folder, _study(connection, folder / "ledger.db"), connection)
+    except sqlite3.Error as error:
+        raise StudyError(f"{folder / 'ledger.db'}: cannot be read as a ledger ({error})") from error
+    finally:
+        connection.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Begin a snapshot. On a medium that cannot be written SQLite cannot share the file, and need not."""
+    for options in ("mode=ro", "mode=ro&immutable=1"):
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?{options}", uri=True, isolation_level=None, timeout=30)
+        try:
+            connection.execute("BEGIN")
+            connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+            return connection
+        except sqlite3.Error as error:
+            connection.close()
+            reason = error
+            if path.with_name(f"{path.name}-wal").exists():
+                break
+    raise StudyError(f"{path}: cannot be read as a ledger ({reason})") from reason
+
+
+def _study(connection: sqlite3.Connection, path: Path) -> Study:
+    """Return the facts of the study, or say which are missing."""
+    facts = {key: json.loads(value) for key, value in connection.execute("SELECT key, value FROM study")}
+    if facts.get("schema") != schema.VERSION:
+        raise StudyError(f"{path}: expected a ledger of version {schema.VERSION}, got version {facts.get('schema')}")
+    spec = connection.execute("SELECT resolved FROM spec ORDER BY number DESC LIMIT 1").fetchone()
+    missing = [key for key in ("name", "storage", "metrics", "data", "digest") if key not in facts]
+    if spec is None or missing:
+        raise StudyError(f"{path}: the study has not begun ({', '.join(missing) or 'no spec'} missing); run it first")
+    rules = json.loads(spec[0])["analysis"]
+    return Study(
+        name=facts["name"],
+        storage=Path(facts["storage"]),
+        metrics=tuple(Metric(**one) for one in facts["metrics"]),
+        primary=rules["primary"],
+        matters=rules["matters"],
+        images=rules["images"],
+        at=rules["at"],
+        data=facts["data"],
+        digest=facts["digest"],
+        settings=facts.get("metric_settings", {}),
+    )

@@ -1,0 +1,101 @@
+"""The report's tables for the terminal and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from analysis import shown, wording
+from analysis.records import Records
+from analysis.tables import Readings, Tables
+
+__all__ = ["markdown", "show"]
+
+PIPE_COLUMNS = 200
+
+
+def markdown(readings: Readings, tables: Tables, records: Records) -> str:
+    """Return the report as Markdown: notices, verdicts, variants, trials."""
+    study = readings.study
+    parts = [f"# {study.name}", wording.question(study, readings.family)]
+    parts.append(" \u00b7 ".join(shown.facts(readings, records)))
+    parts += [f"**{heading}.** {text}" for heading, text in shown.notices(readings, records)]
+    said = shown.verdicts(readings, tables)
+    parts += ["## Verdicts", "\n".join(f"- **{one.component}**: {_whole(one)}" for one in said)]
+    parts.append(_pipes(_verdict_heads(readings), _verdict_rows(readings, tables)))
+    titles, others = shown.explored(readings, tables)
+    if titles:
+        parts += ["### Other metrics, exploratory", _pipes(["", *titles], [[name, *cells] for name, cells in others])]
+    parts += ["## Variants", wording.brightening(tables.variants, study)]
+    for group in shown.groups(readings, tables):
+        parts += [f"### {group.name}", _pipes(_heads(group), _rows(group))]
+    parts += [
+        "## Trials",
+        _pipes(
+            ["Variant", "Seed", "State", study.metric(study.primary).title, "Seconds", "Trial"], shown.trials(readings)
+        ),
+    ]
+    if len(readings.trials) > shown.ROWS:
+        parts.append(f"The first {shown.ROWS} of {len(readings.trials):,}; all are in trials.csv.")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def show(readings: Readings, tables: Tables, records: Records, path: Path) -> None:
+    """Print the variant table, the verdicts and the path of the page."""
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = PIPE_COLUMNS
+    for heading, text in shown.notices(readings, records):
+        console.print(f"{heading}. {text}")
+    for group in shown.groups(readings, tables):
+        table = Table(
+            *_heads(group), box=box.SIMPLE_HEAD, title=f"{readings.study.name}, {group.name}", title_justify="left"
+        )
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for row in _rows(group):
+            table.add_row(*row)
+        console.print(table)
+    for one in shown.verdicts(readings, tables):
+        console.print(_whole(one), soft_wrap=True)
+    for sentence in (wording.brightening(tables.variants, readings.study), str(path)):
+        console.print(sentence, soft_wrap=True)
+
+
+def _whole(verdict: shown.Verdict) -> str:
+    return f"{verdict.sentence} {verdict.bound}".rstrip()
+
+
+def _heads(group: shown.Group) -> list[str]:
+    return ["", *(f"{title} {arrow}".rstrip() for title, arrow in group.heads), "Seeds", "Diverged", "Failed"]
+
+
+def _rows(group: shown.Group) -> list[list[str]]:
+    return [
+        [row["name"], *(f"{mean} {spread}".rstrip() for mean, spread in row["cells"]), *row["counts"]]
+        for row in group.rows
+    ]
+
+
+def _verdict_heads(readings: Readings) -> list[str]:
+    metric = readings.study.metric(readings.study.primary)
+    return ["Component", f"Difference of {metric.title} [95 %]", "p (Holm)", "Effect (sd)", "Seeds", "Verdict"]
+
+
+def _verdict_rows(readings: Readings, tables: Tables) -> list[list[str]]:
+    return [
+        [one.component, one.estimate, one.p, one.effect, str(one.seeds), one.verdict]
+        for one in shown.verdicts(readings, tables)
+    ]
+
+
+def _pipes(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table; the first column is left, the others right."""
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+    return "\n".join(
+        f"| {' | '.join(cell.replace('|', chr(92) + '|').replace(chr(10), ' ') for cell in line)} |" for line in lines
+    )

@@ -1,0 +1,217 @@
+"""The report's tables as text: what the page, the Markdown file and the terminal show alike. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+import pandas as pd
+
+from analysis import wording
+from analysis.records import Records, dated
+from analysis.schema import DIVERGED, FAILED, PLANNED, RUNNING
+from analysis.tables import Readings, Tables, metric_digits
+from analysis.wording import counted, number
+
+__all__ = [
+    "ROWS", "Group", "Verdict", "breaks", "explored", "facts", "groups", "labels", "notices", "trials", "verdicts",
+]  # fmt: skip
+
+ROWS = 200
+"""Longer lists are cut where people read, and whole in the CSV files."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One comparison, in the primary metric."""
+
+    component: str
+    verdict: str
+    estimate: str
+    p: str
+    effect: str
+    seeds: int
+    sentence: str
+    bound: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """The variants on one set of images: heads (title, arrow), and rows of `name`, `kind`, `cells`, `counts`.
+
+    A cell is a mean and its spread over seeds.
+    """
+
+    name: str
+    heads: list[tuple[str, str]]
+    rows: list[dict[str, Any]]
+
+
+def labels(readings: Readings) -> dict[str, str]:
+    """Return each variant's name for readers, in the order of the plan."""
+    spoken = {one.variant: wording.label(one) for one in readings.family}
+    return {name: spoken.get(name, wording.FULL) for name in readings.variants["name"]}
+
+
+def facts(readings: Readings, records: Records) -> list[str]:
+    """Return the size of the study, what it took, and when the ledger last changed."""
+    trials = readings.trials
+    hours = trials.drop_duplicates("trial")["seconds"].sum() / 3600
+    return [
+        f"{counted(len(readings.variants), 'variant')} \u00d7 {counted(trials['seed'].nunique(), 'seed')}",
+        counted(readings.images[["set", "image"]].drop_duplicates().shape[0], "image"),
+        f"{hours:.1f} h of training" if hours >= 1 else f"{60 * hours:.1f} min of training",
+        f"as of {dated(records.as_of)}",
+    ]
+
+
+def notices(readings: Readings, records: Records) -> list[tuple[str, str]]:
+    """Return what a reader must know first: (heading, sentence)."""
+    return [*_progress(readings), *_cautions(readings), *_mixtures(records)]
+
+
+def verdicts(readings: Readings, tables: Tables) -> list[Verdict]:
+    """Return the comparisons that the study declared, in the primary metric."""
+    decimals = metric_digits(readings, readings.study.primary)
+    rows = tables.verdicts[tables.verdicts["role"] == "primary"].to_dict("records")
+    return [
+        Verdict(
+            component=(row["component"] or row["variant"]).replace("_", " "),
+            verdict=row["verdict"] or "no verdict",
+            estimate=wording.estimate(row, decimals),
+            p=wording.p_value(row["p_adjusted"]),
+            effect=number(row["effect"], 1, signed=True),
+            seeds=row["seeds"],
+            sentence=row["sentence"],
+            bound=wording.bound(row, readings.study, decimals),
+        )
+        for row in rows
+    ]
+
+
+def groups(readings: Readings, tables: Tables) -> list[Group]:
+    """Return the variant table, a group for each set of images."""
+    names = labels(readings)
+    metrics = [one for one in readings.study.metrics if one.key in tables.variants]
+    places = {one.key: metric_digits(readings, one.key) for one in metrics}
+    arrows = {True: "\u2191", False: "\u2193", None: ""}
+    heads = [(one.title, arrows[one.higher_is_better]) for one in metrics]
+    return [
+        Group(
+            str(of_set),
+            heads,
+            [
+                {
+                    "name": names.get(row["row"], row["row"]),
+                    "kind": row["kind"],
+                    "cells": [_cell(row, key, decimals) for key, decimals in places.items()],
+                    "counts": [_count(row[name]) for name in ("seeds", "diverged", "failed")],
+                }
+                for row in part.to_dict("records")
+            ],
+        )
+        for of_set, part in tables.variants.groupby("set", sort=False)
+    ]
+
+
+def explored(readings: Readings, tables: Tables) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Return the intervals of the other metrics: their titles, and for each variant its name and estimates."""
+    names = labels(readings)
+    table = tables.verdicts[tables.verdicts["role"] == "exploratory"]
+    metrics = [one for one in readings.study.metrics if one.key in set(table["metric"])]
+    places = {one.key: metric_digits(readings, one.key) for one in metrics}
+    cells = {(row["variant"], row["metric"]): row for row in table.to_dict("records")}
+    rows = [
+        (names[one.variant], [wording.estimate(cells[one.variant, key], decimals) for key, decimals in places.items()])
+        for one in readings.family
+    ]
+    return [one.title for one in metrics], rows
+
+
+def breaks(readings: Readings, tables: Tables) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Return what diverged or failed: the share of each variant, and (name, seed, how, message) of each trial."""
+    names = labels(readings)
+    table = tables.variants[tables.variants["kind"] == "variant"].drop_duplicates("row").fillna({"diverged": 0})
+    shares = []
+    for row in table.to_dict("records"):
+        broke = row["diverged"] + row["failed"]
+        if broke:
+            ended = broke + row["completed"] + row["stopped"]
+            reach = wording.share(row["broke_low"], row["broke_high"])
+            shares.append(f"{names[row['row']]}: {broke} of {ended} (95 % interval of the share: {reach})")
+    broken = readings.trials[readings.trials["state"].isin([DIVERGED, FAILED])].head(ROWS)
+    broken = broken.fillna({"kind": "", "message": "no message"})
+    return shares, [
+        (names[row["variant"]], str(row["seed"]), _ending(row), row["message"]) for row in broken.to_dict("records")
+    ]
+
+
+def trials(readings: Readings) -> list[tuple[str, ...]]:
+    """Return (name, seed, state, primary metric at the last evaluation, seconds, identity) of the first trials."""
+    names, primary = labels(readings), readings.study.primary
+    decimals = metric_digits(readings, primary)
+    return [
+        (
+            names[row["variant"]],
+            str(row["seed"]),
+            row["state"].lower(),
+            number(row.get(primary, float("nan")), decimals),
+            number(row["seconds"], 1),
+            row["trial"],
+        )
+        for row in readings.trials.head(ROWS).to_dict("records")
+    ]
+
+
+def _progress(readings: Readings) -> list[tuple[str, str]]:
+    states = readings.trials["state"].value_counts()
+    missing = int(states.get(PLANNED, 0) + states.get(RUNNING, 0) + states.get(FAILED, 0))
+    if not missing:
+        return []
+    named = {RUNNING: "running", PLANNED: "waiting", FAILED: "failed"}
+    parts = [f"{states[state]} {word}" for state, word in named.items() if state in states]
+    total = len(readings.trials)
+    heading = "Incomplete" if states.get(FAILED, 0) == missing else "Unfinished"
+    return [(heading, f"{total - missing} of {total} trials have a result; {wording.listed(parts)}.")]
+
+
+def _cautions(readings: Readings) -> list[tuple[str, str]]:
+    found = []
+    if readings.study.data.get("caution"):
+        found.append(("For trying", str(readings.study.data["caution"])))
+    fewest = readings.images["evaluations"].min() if len(readings.images) else readings.study.at
+    if fewest < readings.study.at:
+        text = f"Some scores are the mean of {fewest} evaluations, because their trials have no more"
+        found.append(("Short trials", f"{text}; the study declared {readings.study.at}."))
+    return found
+
+
+def _mixtures(records: Records) -> list[tuple[str, str]]:
+    found = []
+    if records.mixed:
+        text = f"The trials differ in {wording.listed(records.mixed)} (see Versions); results may differ because of it."
+        found.append(("Mixed", text))
+    if records.deviations:
+        changes = counted(len(records.deviations), "deviation")
+        text = f"The plan was changed after the first trial: {changes}, listed below."
+        found.append(("Changed", text))
+    return found
+
+
+def _ending(row: Mapping[Any, Any]) -> str:
+    return f"{row['state'].lower()} ({row['kind']})" if row["kind"] else row["state"].lower()
+
+
+def _cell(row: Mapping[Any, Any], key: str, decimals: int) -> tuple[str, str]:
+    """Return a mean, and its spread over seeds; with the number of seeds where not every one has the metric."""
+    mean, spread = number(row[key], decimals), row[f"{key} sd"]
+    if row["kind"] == "reference" or not isfinite(row[key]):
+        return mean, ""
+    few = f" ({row[f'{key} n']})" if row[f"{key} n"] != row["seeds"] else ""
+    return mean, (f"\u00b1 {number(spread, decimals)}" if isfinite(spread) else "") + few
+
+
+def _count(value: Any) -> str:
+    return "" if pd.isna(value) else f"{value:,}"

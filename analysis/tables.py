@@ -1,0 +1,173 @@
+"""The report's tables as pandas frames of numbers; `analysis.shown` turns them into text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.comparison import Contrast, contrasts, judge
+from analysis.frames import load_images, load_references, load_trials, load_variants
+from analysis.ledger import Ledger, Study
+from analysis.schema import COMPLETED, DIVERGED, FAILED, PLANNED, RUNNING, STOPPED
+from analysis.statistics import wilson
+from analysis.wording import digits, sentence
+
+__all__ = ["UNTOUCHED", "Readings", "Tables", "metric_digits", "read", "tables", "variant_table", "verdict_table"]
+
+UNTOUCHED = "input"
+"""The method that returns its input: what a trial that broke down is scored as, to bound what its loss may hide."""
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What a ledger says about one stage: frames of `analysis.frames`."""
+
+    study: Study
+    variants: pd.DataFrame
+    trials: pd.DataFrame
+    images: pd.DataFrame
+    references: pd.DataFrame
+
+    @property
+    def family(self) -> list[Contrast]:
+        """The comparisons that the study declared."""
+        return contrasts(self.variants)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The report's tables."""
+
+    variants: pd.DataFrame
+    verdicts: pd.DataFrame
+
+
+def read(ledger: Ledger, stage: str) -> Readings:
+    """Read one stage of a study."""
+    trials, images = load_trials(ledger), load_images(ledger)
+    return Readings(
+        study=ledger.study,
+        variants=load_variants(ledger),
+        trials=trials[trials["stage"] == stage].reset_index(drop=True),
+        images=images[images["stage"] == stage].reset_index(drop=True),
+        references=load_references(ledger),
+    )
+
+
+def tables(readings: Readings) -> Tables:
+    """Compute the report's tables."""
+    return Tables(variant_table(readings), verdict_table(readings))
+
+
+def variant_table(readings: Readings) -> pd.DataFrame:
+    """Return a row for each variant, and for each method that learns nothing, on each set of images.
+
+    Columns: `row`, `kind` (`variant` or `reference`), `set`; for each metric its mean (column = the key) over seeds of
+    the trials' means over images, `<key> sd` over seeds and `<key> n`, the number of seeds that have every image;
+    `seeds` (completed), `images`; the numbers of trials `completed`, `stopped`, `diverged`, `failed`, `unfinished`;
+    `broke_low` and `broke_high`: the interval (Wilson, 95 %) of the share of trials that diverged or failed.
+    """
+    metrics = _measured(readings)
+    names = readings.variants["name"].tolist()
+    trained = _summary(readings.images, metrics, "variant")
+    learnless = _summary(readings.references.assign(seed=0), metrics, "method")
+    sets = sorted({name for part in (trained, learnless) for name in part.index.get_level_values("set")}) or [""]
+    places = pd.MultiIndex.from_product([names, sets], names=["row", "set"])
+    rows = trained.rename_axis(["row", "set"]).reindex(places).reset_index()
+    rows = rows.merge(_states(readings.trials), how="left", left_on="row", right_index=True)
+    methods = learnless.drop(columns=["seeds", *(f"{key} {what}" for key in metrics for what in ("sd", "n"))])
+    methods = methods.rename_axis(["row", "set"]).reset_index()
+    methods = methods.sort_values("row", key=lambda row: row != UNTOUCHED, kind="stable")
+    table = pd.concat([rows.assign(kind="variant"), methods.assign(kind="reference")], ignore_index=True)
+    numbers = [column for key in metrics for column in (key, f"{key} sd", f"{key} n")]
+    counts = ["seeds", "images", *_STATES, "broke_low", "broke_high"]
+    whole = ["seeds", "images", *_STATES, *(f"{key} n" for key in metrics)]
+    return table[["row", "kind", "set", *numbers, *counts]].astype(dict.fromkeys(whole, "Int64"))
+
+
+def verdict_table(readings: Readings) -> pd.DataFrame:
+    """Return the rows of `analysis.judge` for the primary metric, then for every other metric that was measured.
+
+    Added columns: `metric`, `role` (`primary`, or `exploratory`: no verdict, no adjustment), `sentence`, and
+    `bound_difference`, `bound_low`, `bound_high`: the primary difference if every trial that diverged or failed is
+    scored as the untouched input, where there is such a trial.
+    """
+    study, family = readings.study, readings.family
+    primary = study.metric(study.primary)
+    margin = study.matters.get(primary.key)
+    table = judge(
+        readings.images, family, metric=primary.key, higher_is_better=primary.higher_is_better, margin=margin,
+        images_are=study.images,
+    )  # fmt: skip
+    decimals = metric_digits(readings, primary.key)
+    table["sentence"] = [sentence(row, study, decimals, family=len(family)) for row in table.to_dict("records")]
+    table = table.assign(metric=primary.key, role="primary", **_bound(readings))
+    others = [_exploratory(readings, key) for key in _measured(readings) if key != primary.key]
+    table = pd.concat([table, *others], ignore_index=True)
+    return table.assign(verdict=table["verdict"].fillna(""), sentence=table["sentence"].fillna(""))
+
+
+def metric_digits(readings: Readings, metric: str) -> int:
+    """Return how many decimals the metric is shown with, everywhere in the report."""
+    values = [frame[metric].abs().max() for frame in (readings.images, readings.references) if metric in frame]
+    return digits(float(np.nanmax(values)) if len(values) and not np.isnan(values).all() else 0.0)
+
+
+_STATES = ["completed", "stopped", "diverged", "failed", "unfinished"]
+
+
+def _measured(readings: Readings) -> list[str]:
+    """Return the keys of the metrics that some trial or reference has."""
+    return [
+        one.key
+        for one in readings.study.metrics
+        if any(one.key in frame and frame[one.key].notna().any() for frame in (readings.images, readings.references))
+    ]
+
+
+def _summary(scores: pd.DataFrame, metrics: list[str], name: str) -> pd.DataFrame:
+    """Return mean, sd and number of the seeds' means over images, by `name` and set.
+
+    An image on which no row has a metric does not take part; a seed that lacks any other image has no mean.
+    """
+    scores = scores.reindex(columns=[name, "set", "image", "seed", *metrics]).astype(dict.fromkeys(metrics, float))
+    by = [name, "set"]
+    expected = scores.groupby(["set", "image"])[metrics].transform("count") > 0
+    holes = (scores[metrics].isna() & expected).groupby([scores[key] for key in (*by, "seed")]).any()
+    groups = scores.groupby([*by, "seed"])
+    means = groups[metrics].mean().mask(holes).groupby(by)
+    parts: list[pd.DataFrame] = [means.mean(), means.std().add_suffix(" sd"), means.count().add_suffix(" n")]
+    counts = scores.groupby(by).agg(seeds=("seed", "nunique"), images=("image", "nunique"))
+    return pd.concat([*parts, counts], axis=1)
+
+
+def _states(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return for each variant how its trials ended."""
+    names = {COMPLETED: "completed", STOPPED: "stopped", DIVERGED: "diverged", FAILED: "failed"}
+    names |= {PLANNED: "unfinished", RUNNING: "unfinished"}
+    counts = pd.crosstab(trials["variant"], trials["state"].map(names)).reindex(columns=_STATES, fill_value=0)
+    broke, ended = counts["diverged"] + counts["failed"], counts.sum(axis=1) - counts["unfinished"]
+    bounds = [wilson(int(count), int(total)) for count, total in zip(broke, ended, strict=True)]
+    return counts.assign(broke_low=[low for low, _ in bounds], broke_high=[high for _, high in bounds])
+
+
+def _exploratory(readings: Readings, key: str) -> pd.DataFrame:
+    """Return the marginal intervals of a metric that no verdict rests on."""
+    table = judge(readings.images, readings.family, metric=key, higher_is_better=None, images_are=readings.study.images)
+    kept = ["variant", "compared_to", "component", "present", "difference", "low", "high", "effect", "seeds", "images"]
+    why = table["why"].where(table["low"].isna(), "exploratory: an interval for itself, no verdict")
+    return table[[*kept, "scenes", "n_failed", "deviation"]].assign(metric=key, role="exploratory", why=why)
+
+
+def _bound(readings: Readings) -> dict[str, pd.Series]:
+    """Return the primary differences in which every trial that broke down scores as the untouched input."""
+    study = readings.study
+    broken = readings.trials[readings.trials["state"].isin([DIVERGED, FAILED])]
+    untouched = readings.references[readings.references["method"] == UNTOUCHED]
+    filled = broken[["trial", "variant", "stage", "seed"]].merge(untouched.drop(columns="method"), how="cross")
+    images = pd.concat([readings.images, filled], ignore_index=True)
+    table = judge(images, readings.family, metric=study.primary, higher_is_better=None, images_are=study.images)
+    touched = table["variant"].isin(broken["variant"]) | table["compared_to"].isin(broken["variant"])
+    return {f"bound_{name}": table[name].where(touched) for name in ("difference", "low", "high")}

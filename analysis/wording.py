@@ -1,0 +1,200 @@
+"""How the report says things: numbers as text, names of variants, and a plain sentence for each verdict. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isfinite, nan
+from typing import Any
+
+import pandas as pd
+
+from analysis.comparison import LEVEL, Contrast
+from analysis.ledger import Metric, Study
+from analysis.schema import BASELINE
+from analysis.statistics import seeds_range
+
+__all__ = [
+    "FULL", "bound", "brightening", "counted", "digits", "estimate", "interval", "label", "listed", "margin", "number",
+    "p_value", "question", "sentence", "share",
+]  # fmt: skip
+
+FULL = "full model"
+MOST_SEEDS = 1000
+
+
+def digits(largest: float) -> int:
+    """Return how many decimals suit values up to `largest` (in magnitude): 3 for 0.7, 2 for 17.3, 1 for 170."""
+    if not isfinite(largest) or largest == 0:
+        return 2
+    return 3 if largest <= 1 else 2 if largest < 100 else 1
+
+
+def number(value: float, decimals: int, *, signed: bool = False) -> str:
+    """Return a number as text, with a true minus sign; an en dash for one that is missing."""
+    if not isfinite(value):
+        return "\u2013"
+    text = f"{value:+.{decimals}f}" if signed else f"{value:.{decimals}f}"
+    zero = float(text) == 0
+    return (text.lstrip("+-") if zero else text).replace("-", "\u2212")
+
+
+def interval(low: float, high: float, decimals: int, *, signed: bool = True) -> str:
+    """Return an interval as text."""
+    return f"{number(low, decimals, signed=signed)} to {number(high, decimals, signed=signed)}"
+
+
+def share(low: float, high: float) -> str:
+    """Return an interval of shares in per cent."""
+    return f"{100 * low:.0f} to {100 * high:.0f} %"
+
+
+def p_value(p: float) -> str:
+    """Return a p-value as text."""
+    return "< 0.001" if p < 0.001 else number(p, 3)
+
+
+def estimate(row: Mapping[Any, Any], decimals: int) -> str:
+    """Return the difference of a row of `analysis.judge` with its interval."""
+    if not isfinite(row["low"]):
+        return number(row["difference"], decimals, signed=True)
+    ends = f"{number(row['low'], decimals, signed=True)}, {number(row['high'], decimals, signed=True)}"
+    return f"{number(row['difference'], decimals, signed=True)} [{ends}]"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def listed(words: list[str]) -> str:
+    """Return words as a list in prose."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def label(contrast: Contrast) -> str:
+    """Return a variant's name for readers: `no_attention` lacks attention, so it is "without attention"."""
+    if contrast.present or contrast.component in ("", contrast.variant):
+        return _spaced(contrast.variant)
+    return f"without {_spaced(contrast.component)}"
+
+
+def question(study: Study, family: Sequence[Contrast]) -> str:
+    """Return what the study asks, in a sentence."""
+    components = [_spaced(one.component) for one in family if one.component and one.component != one.variant]
+    name = study.metric(study.primary).name
+    if not components:
+        return f"Which variant changes {name}, and is the difference real or seed noise?"
+    asked = f"Which of {listed(components)} matter" if len(components) > 1 else f"Does {components[0]} matter"
+    return f"{asked} for {name}, and is the difference real or seed noise?"
+
+
+def margin(study: Study) -> str:
+    """Return the smallest difference of the primary metric that matters; nothing if none was declared."""
+    smallest = study.matters.get(study.primary)
+    return "" if smallest is None else f"{smallest:g} {study.metric(study.primary).unit}".rstrip()
+
+
+def bound(row: Mapping[Any, Any], study: Study, decimals: int) -> str:
+    """Say what a primary difference becomes if trials that broke down score as the untouched input; else nothing."""
+    if not isfinite(row["bound_difference"]):
+        return ""
+    change = _quantity(row["bound_difference"], study.metric(study.primary), decimals, signed=True)
+    reach = f" ({interval(row['bound_low'], row['bound_high'], decimals)})" if isfinite(row["bound_low"]) else ""
+    return f"Trials that broke down are left out; scored as the untouched input they would make it {change}{reach}."
+
+
+def sentence(row: Mapping[Any, Any], study: Study, decimals: int, *, family: int) -> str:
+    """Say what a row of `analysis.judge` means, and of which images, in one or two sentences.
+
+    Args:
+        row: of the primary metric.
+        study: its metrics and margins.
+        decimals: of the metric.
+        family: the number of comparisons declared together.
+    """
+    contrast = Contrast(row["variant"], row["compared_to"], row["component"], row["present"])
+    thing = _spaced(contrast.component or contrast.variant)
+    if not row["verdict"]:
+        return f"No verdict on {thing}: {row['why']}."
+    metric = study.metric(study.primary)
+    opening = f"{_subject(contrast)}, {metric.name} {_where(row, study)}"
+    low, high, difference = row["low"], row["high"], row["difference"]
+    against = "" if contrast.compared_to == BASELINE else f" against {_spaced(contrast.compared_to)}"
+    if row["verdict"] in ("helps", "hurts"):
+        verb = "rises" if difference > 0 else "falls"
+        near, far = sorted((abs(low), abs(high)))
+        reach = interval(near, far, decimals, signed=False)
+        change = f"{verb} by {_quantity(abs(difference), metric, decimals)} ({reach})"
+        return f"{opening} {change}{against}: {thing} {row['verdict']}."
+    change = f"changes by {_quantity(difference, metric, decimals, signed=True)} ({interval(low, high, decimals)})"
+    if row["verdict"] == "equivalent":
+        return f"{opening} {change}{against}, less than the {margin(study)} that matters: {thing} makes no difference."
+    doubt = f" among {counted(family, 'comparison')}" if row["p"] < LEVEL else ""
+    return f"{opening} {change}{against}: undecided{doubt}. {_outlook(row, study, family)}."
+
+
+def brightening(table: pd.DataFrame, study: Study) -> str:
+    """Say on which metrics a method that learns nothing beats the trained full model; nothing if there is none.
+
+    Args:
+        table: of `analysis.tables.variant_table`.
+        study: its metrics.
+    """
+    trained = table[table["row"] == BASELINE].set_index("set")
+    wins: dict[str, list[str]] = {}
+    compared = 0
+    for row in table[table["kind"] == "reference"].to_dict("records"):
+        for metric in study.metrics:
+            theirs = float(row.get(metric.key, nan))
+            ours = float(trained[metric.key].get(row["set"], nan)) if metric.key in trained else nan
+            if metric.higher_is_better is None or not isfinite(theirs - ours):
+                continue
+            compared += 1
+            if theirs != ours and (theirs > ours) == metric.higher_is_better:
+                place = f" on {row['set']}" if len(trained) > 1 else ""
+                wins.setdefault(row["row"], []).append(f"{metric.name}{place} ({_against(theirs, ours)})")
+    if not compared:
+        return ""
+    if not wins:
+        return "No method that learns nothing beats the full model on any metric."
+    beats = "; ".join(f"{method} on {listed(won)}" for method, won in wins.items())
+    return f"Methods that learn nothing beat the trained full model: {beats}."
+
+
+def _against(theirs: float, ours: float) -> str:
+    shown = digits(max(abs(theirs), abs(ours)))
+    return f"{number(theirs, shown)} against {number(ours, shown)}"
+
+
+def _outlook(row: Mapping[Any, Any], study: Study, family: int) -> str:
+    """Say how many seeds would decide, or why that cannot be said."""
+    if not margin(study):
+        return "No margin was declared, so it cannot be said how many seeds would decide"
+    low, high = seeds_range(row["deviation"], row["seeds"], study.matters[study.primary], level=LEVEL / family)
+    few = max(low, row["seeds"] + 1)
+    many = f"{max(high, few)}" if high <= MOST_SEEDS else f"more than {MOST_SEEDS}"
+    seeds = f"{few} to {many} seeds" if many != str(few) else f"{few} seeds"
+    scenes = ", and perhaps more scenes" if study.images == "sample" else ""
+    return f"At a margin of {margin(study)} it would take about {seeds}{scenes}; there are {row['seeds']}"
+
+
+def _where(row: Mapping[Any, Any], study: Study) -> str:
+    """Return what the verdict speaks of: these images, or images like them."""
+    if study.images == "sample":
+        return f"on images like these ({counted(row['scenes'], 'scene')})"
+    return "on this image" if row["images"] == 1 else f"on these {counted(row['images'], 'image')}"
+
+
+def _subject(contrast: Contrast) -> str:
+    """Return the variant as the opening of a sentence."""
+    if contrast.component in ("", contrast.variant):
+        return f"In {_spaced(contrast.variant)}"
+    return f"{'With' if contrast.present else 'Without'} {_spaced(contrast.component)}"
+
+
+def _quantity(value: float, metric: Metric, decimals: int, *, signed: bool = False) -> str:
+    return f"{number(value, decimals, signed=signed)} {metric.unit}".rstrip()
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
