@@ -276,6 +276,11 @@ class Ledger:
         """Return the seconds of training so far, over all attempts, those running included."""
         return float(self._db.execute("SELECT total(coalesce(ended, ?) - started) FROM attempt", (now,)).fetchone()[0])
 
+    def span(self) -> tuple[float, float]:
+        """Return when the first attempt began and the last one ended, in seconds since 1970."""
+        first, last = self._db.execute("SELECT min(started), max(ended) FROM attempt").fetchone()
+        return float(first), float(last)
+
     def close(self) -> None:
         """Close the ledger and let another driver have it."""
         self._db.close()
