@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.errors import StatisticsError
 from analysis.schema import BASELINE
-from analysis.statistics import Images, hedges, holm, paired
+from analysis.statistics import Floats, Images, hedges, holm, paired
 
 __all__ = ["LEVEL", "SCENES", "SEEDS", "Contrast", "compare", "contrasts", "judge", "seed_differences"]
 
@@ -120,13 +120,13 @@ _EMPTY: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class _Cube:
-    """The scores of each variant, seeds x images, and which scene each image shows."""
+    """One metric: the images (set, image), the scene of each (I,), and each variant's seeds (S,) and scores (S, I)."""
 
     metric: str
-    variants: dict[str, pd.DataFrame]
-    seeds: frozenset[int]
-    columns: pd.Index  # (I,) of (set, image)
-    scenes: npt.NDArray[np.int64]  # (I,), numbered from 0
+    seeds: int
+    images: list[Any]
+    scenes: npt.NDArray[np.int64]
+    variants: dict[str, tuple[npt.NDArray[np.int64], Floats]]
 
 
 def _cube(images: pd.DataFrame, metric: str) -> _Cube:
@@ -136,35 +136,34 @@ def _cube(images: pd.DataFrame, metric: str) -> _Cube:
         raise StatisticsError(f"expected the scores of one stage, got {', '.join(images['stage'].unique())}")
     if images.duplicated(["variant", "seed", "set", "image"]).any():
         raise StatisticsError("expected one score for each variant, seed, set and image, but some come twice")
-    wide = images.pivot(index=["variant", "seed"], columns=["set", "image"], values=metric)
-    wide = wide.where(np.isfinite(wide.astype(float)))
+    wide = images.pivot(index=["variant", "seed"], columns=["set", "image"], values=metric).astype(float)
+    wide = wide.where(np.isfinite(wide))
     wide = wide.loc[:, wide.notna().any()]
-    shown = images.drop_duplicates(["set", "image"]).set_index(["set", "image"])["scene"]
-    scenes = pd.MultiIndex.from_arrays([wide.columns.get_level_values("set"), shown.reindex(wide.columns)])
-    variants = {str(name): part.droplevel("variant") for name, part in wide.groupby(level="variant")}
-    return _Cube(
-        metric, variants, frozenset(images["seed"]), wide.columns, np.asarray(scenes.factorize()[0], dtype=np.int64)
-    )
+    shown = images.assign(scene=images.get("scene", images["image"])).drop_duplicates(["set", "image"])
+    shown = shown.set_index(["set", "image"]).reindex(wide.columns).reset_index()
+    scenes = np.asarray(shown.groupby(["set", "scene"]).ngroup(), dtype=np.int64)
+    variants = {
+        str(name): (part.index.get_level_values("seed").to_numpy(dtype=np.int64), part.to_numpy())
+        for name, part in wide.groupby(level="variant")
+    }
+    return _Cube(metric, images["seed"].nunique(), wide.columns.tolist(), scenes, variants)
 
 
 def seed_differences(
     images: pd.DataFrame, family: Sequence[Contrast], *, metric: str, images_are: Images = "these"
-) -> dict[str, npt.NDArray[np.float64]]:
+) -> dict[str, Floats]:
     """Return for each variant of the family its difference for each complete seed, as `judge` uses them."""
     cube = _cube(images, metric)
-    return {
-        one.variant: _units(_differences(cube, one)[0], cube, images_are).mean(axis=1)
-        for one in family
-        if len(_differences(cube, one)[0])
-    }
+    differences = {one.variant: _units(_differences(cube, one)[0], cube, images_are) for one in family}
+    return {name: d.mean(axis=1) for name, d in differences.items() if d.size}
 
 
 def _row(cube: _Cube, contrast: Contrast, margin: float | None, images_are: Images) -> dict[str, Any]:
     """Return the numbers of one comparison, and why some are missing."""
     differences, missing = _differences(cube, contrast)
     d = _units(differences, cube, images_are)
-    scenes, n_failed = len(set(cube.scenes)), len(cube.seeds) - len(d)
-    row = {**_EMPTY, "seeds": len(d), "images": len(cube.scenes), "scenes": scenes, "n_failed": n_failed}
+    scenes, n_failed = len(set(cube.scenes)), cube.seeds - len(d)
+    row = {**_EMPTY, "seeds": len(d), "images": len(cube.images), "scenes": scenes, "n_failed": n_failed}
     if d.size == 0:
         return {**row, "why": missing}
     row["difference"] = float(d.mean())
@@ -185,25 +184,29 @@ def _row(cube: _Cube, contrast: Contrast, margin: float | None, images_are: Imag
     return row
 
 
-def _units(differences: pd.DataFrame, cube: _Cube, images_are: Images) -> npt.NDArray[np.float64]:
+def _units(d: Floats, cube: _Cube, images_are: Images) -> Floats:
     """Return seeds x units: the unit is the image, or the scene where the images are a sample."""
-    d = differences.to_numpy(dtype=float)
     if images_are == "these" or d.size == 0:
         return d
-    return np.stack([d[:, cube.scenes == scene].mean(axis=1) for scene in range(cube.scenes.max() + 1)], axis=1)
+    return np.stack([d[:, cube.scenes == scene].mean(axis=1) for scene in np.unique(cube.scenes)], axis=1)
 
 
-def _differences(cube: _Cube, contrast: Contrast) -> tuple[pd.DataFrame, str]:
+def _differences(cube: _Cube, contrast: Contrast) -> tuple[Floats, str]:
     """Return variant minus compared_to, complete seeds x images, and why there are none."""
     absent = [name for name in (contrast.variant, contrast.compared_to) if name not in cube.variants]
-    if absent or cube.scenes.size == 0:
+    if absent or not cube.images:
         reason = f"no completed trial of {' and of '.join(absent)}" if absent else f"no image has {cube.metric}"
-        return pd.DataFrame(columns=cube.columns), reason
-    variant, other = cube.variants[contrast.variant].align(cube.variants[contrast.compared_to], join="inner", axis=0)
-    difference = variant - other
-    holes = difference.columns[difference.isna().any()]
-    reason = f"{cube.metric} is missing for {_named(holes)}" if len(holes) else "no seed is completed for both"
-    return difference.dropna(), reason
+        return np.empty((0, len(cube.images))), reason
+    (seeds, scores), (other_seeds, other_scores) = (
+        cube.variants[contrast.variant],
+        cube.variants[contrast.compared_to],
+    )
+    _, rows, other_rows = np.intersect1d(seeds, other_seeds, assume_unique=True, return_indices=True)
+    d = scores[rows] - other_scores[other_rows]
+    holes = np.isnan(d)
+    missing = [cube.images[place] for place in np.flatnonzero(holes.any(axis=0))]
+    reason = f"{cube.metric} is missing for {_named(missing)}" if missing else "no seed is completed for both"
+    return d[~holes.any(axis=1)], reason
 
 
 def _verdict(row: Mapping[Any, Any], higher_is_better: bool | None) -> str:
@@ -217,7 +220,7 @@ def _verdict(row: Mapping[Any, Any], higher_is_better: bool | None) -> str:
     return "helps" if better == row["present"] else "hurts"
 
 
-def _named(images: Iterable[Any], most: int = 3) -> str:
+def _named(images: Sequence[Any], most: int = 3) -> str:
     names = [f"{of_set}/{image}" for of_set, image in images]
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 

@@ -12,17 +12,16 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.ledger import Metric
 from analysis.schema import BASELINE
+from analysis.statistics import Floats
 
 __all__ = ["ForestRow", "curves", "forest"]
-
-Floats = npt.NDArray[np.float64]
 
 INK, MUTED, RULE, ACCENT, BAND, TINT = (f"#0{n}0{n}0{n}" for n in range(1, 7))
 """Stand-ins; the page's style sheet says what they look like by day and by night."""
@@ -96,13 +95,13 @@ def forest(rows: Sequence[ForestRow], metric: Metric, *, margin: float | None, c
     return svg[0]
 
 
-def curves(table: pd.DataFrame, labels: Mapping[str, str], metric: Metric, *, caption: str) -> str:
+def curves(table: pd.DataFrame, metric: Metric, *, labels: Mapping[str, str], caption: str) -> str:
     """Draw a small panel for each variant: mean and range over seeds, before the full model in grey.
 
     Args:
         table: columns `variant`, `seed`, `step` and the metric, as from `analysis.load_curves`.
-        labels: variant -> its name for readers, in the order of the panels.
         metric: drawn over the steps.
+        labels: variant -> its name for readers, in the order of the panels.
         caption: what the picture says, for readers who cannot see it.
     """
     bands = table.groupby(["variant", "step"])[metric.key].agg(["mean", "min", "max"]).dropna()
@@ -124,6 +123,8 @@ def curves(table: pd.DataFrame, labels: Mapping[str, str], metric: Metric, *, ca
             panel.plot(own.index, own["mean"], color=ACCENT, linewidth=1.6)
             panel.set_title(labels[name], loc="left", fontsize=9.5, pad=4)
             panel.tick_params(length=2.5)
+            panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+            panel.yaxis.set_major_locator(MaxNLocator(4))
         for panel in list(panels):
             panel.set_visible(False)
         figure.supxlabel("Step", x=0.5375, y=0.02, fontsize=9.5, color=MUTED)

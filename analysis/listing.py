@@ -10,51 +10,46 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis import shown, wording
-from analysis.records import Records
 from analysis.tables import Readings, Tables
 
 __all__ = ["markdown", "show"]
 
 PIPE_COLUMNS = 200
+BAR = "\\|"
 
 
-def markdown(readings: Readings, tables: Tables, records: Records) -> str:
+def markdown(readings: Readings, tables: Tables) -> str:
     """Return the report as Markdown: notices, verdicts, variants, trials."""
     study = readings.study
     parts = [f"# {study.name}", wording.question(study, readings.family)]
-    parts.append(" \u00b7 ".join(shown.facts(readings, records)))
-    parts += [f"**{heading}.** {text}" for heading, text in shown.notices(readings, records)]
+    parts.append(" \u00b7 ".join(shown.facts(readings)))
+    parts += [f"**{heading}.** {text}" for heading, text in shown.notices(readings)]
     said = shown.verdicts(readings, tables)
     parts += ["## Verdicts", "\n".join(f"- **{one.component}**: {_whole(one)}" for one in said)]
-    parts.append(_pipes(_verdict_heads(readings), _verdict_rows(readings, tables)))
+    numbers = [[one.component, one.estimate, one.p, one.effect, str(one.seeds), one.verdict] for one in said]
+    parts.append(_pipes(_verdict_heads(readings), numbers) if numbers else "")
     titles, others = shown.explored(readings, tables)
     if titles:
         parts += ["### Other metrics, exploratory", _pipes(["", *titles], [[name, *cells] for name, cells in others])]
     parts += ["## Variants", wording.brightening(tables.variants, study)]
     for group in shown.groups(readings, tables):
         parts += [f"### {group.name}", _pipes(_heads(group), _rows(group))]
-    parts += [
-        "## Trials",
-        _pipes(
-            ["Variant", "Seed", "State", study.metric(study.primary).title, "Seconds", "Trial"], shown.trials(readings)
-        ),
-    ]
+    parts += ["## Trials", _pipes(_trial_heads(readings), shown.trials(readings))]
     if len(readings.trials) > shown.ROWS:
         parts.append(f"The first {shown.ROWS} of {len(readings.trials):,}; all are in trials.csv.")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def show(readings: Readings, tables: Tables, records: Records, path: Path) -> None:
+def show(readings: Readings, tables: Tables, *, path: Path) -> None:
     """Print the variant table, the verdicts and the path of the page."""
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = PIPE_COLUMNS
-    for heading, text in shown.notices(readings, records):
+    for heading, text in shown.notices(readings):
         console.print(f"{heading}. {text}")
     for group in shown.groups(readings, tables):
-        table = Table(
-            *_heads(group), box=box.SIMPLE_HEAD, title=f"{readings.study.name}, {group.name}", title_justify="left"
-        )
+        title = f"{readings.study.name}, {group.name}"
+        table = Table(*_heads(group), box=box.SIMPLE_HEAD, title=title, title_justify="left")
         for column in table.columns[1:]:
             column.justify = "right"
         for row in _rows(group):
@@ -86,16 +81,14 @@ def _verdict_heads(readings: Readings) -> list[str]:
     return ["Component", f"Difference of {metric.title} [95 %]", "p (Holm)", "Effect (sd)", "Seeds", "Verdict"]
 
 
-def _verdict_rows(readings: Readings, tables: Tables) -> list[list[str]]:
-    return [
-        [one.component, one.estimate, one.p, one.effect, str(one.seeds), one.verdict]
-        for one in shown.verdicts(readings, tables)
-    ]
+def _trial_heads(readings: Readings) -> list[str]:
+    return ["Variant", "Seed", "State", readings.study.metric(readings.study.primary).title, "Seconds", "Trial"]
 
 
 def _pipes(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table; the first column is left, the others right."""
-    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
-    return "\n".join(
-        f"| {' | '.join(cell.replace('|', chr(92) + '|').replace(chr(10), ' ') for cell in line)} |" for line in lines
-    )
+    return "\n".join(_line(cells) for cells in (heads, ["---", *["---:"] * (len(heads) - 1)], *rows))
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', BAR) for cell in cells)} |"

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import jinja2
 import pandas as pd
-from markupsafe import Markup
 
 from analysis import figures, shown, wording
 from analysis.comparison import LEVEL, SCENES, SEEDS, seed_differences
 from analysis.pictures import Strip
-from analysis.records import Records, dated
+from analysis.records import dated
 from analysis.schema import COMPLETED
 from analysis.tables import Readings, Tables, metric_digits
 
@@ -21,13 +20,12 @@ FOREST, PANELS = 30, 24
 """The most lines of the forest plot and panels of the curves; the CSV files have all."""
 
 
-def render(readings: Readings, tables: Tables, records: Records, *, curves: pd.DataFrame, strips: list[Strip]) -> str:
+def render(readings: Readings, tables: Tables, *, curves: pd.DataFrame, strips: list[Strip]) -> str:
     """Return the page.
 
     Args:
         readings: of the ledger, one stage.
         tables: computed from them.
-        records: of drivers, attempts and deviations.
         curves: of the primary metric, as from `analysis.load_curves`, of the same stage.
         strips: pictures of some evaluation images.
     """
@@ -45,8 +43,8 @@ def render(readings: Readings, tables: Tables, records: Records, *, curves: pd.D
         primary=study.metric(study.primary),
         limit=wording.margin(study),
         question=wording.question(study, readings.family),
-        facts=shown.facts(readings, records),
-        notices=shown.notices(readings, records),
+        facts=shown.facts(readings),
+        notices=shown.notices(readings),
         verdicts=shown.verdicts(readings, tables),
         forest=_forest(readings, tables),
         explored=shown.explored(readings, tables),
@@ -55,20 +53,20 @@ def render(readings: Readings, tables: Tables, records: Records, *, curves: pd.D
         curves=_curves(readings, curves),
         strips=strips,
         breaks=shown.breaks(readings, tables),
-        records=records,
+        records=readings.records,
         trials=shown.trials(readings),
         planned=len(readings.trials),
         rules={"seeds": SEEDS, "scenes": SCENES, "percent": round(100 * (1 - LEVEL))},
     )
 
 
-def _forest(readings: Readings, tables: Tables) -> Markup:
+def _forest(readings: Readings, tables: Tables) -> str:
     study = readings.study
     metric, decimals = study.metric(study.primary), metric_digits(readings, study.primary)
     table = tables.verdicts[(tables.verdicts["role"] == "primary") & tables.verdicts["difference"].notna()]
     table = table.loc[table["difference"].abs().nlargest(FOREST).index.sort_values()]
     if table.empty:
-        return Markup()
+        return ""
     names = shown.labels(readings)
     seeds = seed_differences(readings.images, readings.family, metric=metric.key, images_are=study.images)
     rows = [
@@ -82,16 +80,16 @@ def _forest(readings: Readings, tables: Tables) -> Markup:
         for row in table.to_dict("records")
     ]
     caption = f"Differences in {metric.title} with 95 % intervals. " + " ".join(table["sentence"])
-    return Markup(figures.forest(rows, metric, margin=study.matters.get(metric.key), caption=caption))
+    return figures.forest(rows, metric, margin=study.matters.get(metric.key), caption=caption)
 
 
-def _curves(readings: Readings, curves: pd.DataFrame) -> Markup:
+def _curves(readings: Readings, curves: pd.DataFrame) -> str:
     """Draw the curves of the completed trials, so that a mean is over the same seeds at every step."""
     metric = readings.study.metric(readings.study.primary)
     completed = readings.trials.loc[readings.trials["state"] == COMPLETED, "trial"]
     curves = curves[curves["trial"].isin(completed)]
     if metric.key not in curves or curves[metric.key].isna().all():
-        return Markup()
+        return ""
     names = dict(list(shown.labels(readings).items())[:PANELS])
     caption = f"{metric.title} over the training steps, mean and range over seeds, for each variant."
-    return Markup(figures.curves(curves, names, metric, caption=caption))
+    return figures.curves(curves, metric, labels=names, caption=caption)

@@ -7,14 +7,14 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite, nan
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image, UnidentifiedImageError
 
-from analysis.ledger import Ledger, Metric
+from analysis.ledger import Ledger, Study
 from analysis.wording import digits, number
 
 __all__ = ["Picture", "Strip", "median_trials", "strips"]
@@ -55,7 +55,7 @@ def median_trials(images: pd.DataFrame, metric: str) -> dict[str, str]:
     return dict(zip(chosen["variant"], chosen["trial"], strict=True))
 
 
-def strips(ledger: Ledger, trials: Mapping[str, str], labels: Mapping[str, str]) -> list[Strip]:
+def strips(ledger: Ledger, trials: Mapping[str, str], *, labels: Mapping[str, str]) -> list[Strip]:
     """Return the pictures of at most 4 evaluation images, spread over the sets.
 
     Args:
@@ -63,79 +63,69 @@ def strips(ledger: Ledger, trials: Mapping[str, str], labels: Mapping[str, str])
         trials: variant -> the trial (identity) whose pictures speak for it.
         labels: variant -> its name for readers, in the order of the pictures; at most 12 are shown.
     """
-    methods = _references(ledger)
-    shown = [(labels[name], _trial(ledger, trials[name])) for name in labels if name in trials][:VARIANTS]
+    shown = [name for name in labels if name in trials][:VARIANTS]
     columns = [
-        *((NAMES[name], methods[name]) for name in BEFORE if name in methods),
-        *shown,
-        *((NAMES[name], methods[name]) for name in AFTER if name in methods),
+        *(_reference(ledger, name) for name in BEFORE),
+        *(_trial(ledger, trials[name], labels[name]) for name in shown),
+        *(_reference(ledger, name) for name in AFTER),
     ]
-    images = sorted({image for _, pictures in columns for image in pictures})
+    images = sorted({image for column in columns for image in column.paths})
     places = sorted({round(place) for place in np.linspace(0, len(images) - 1, IMAGES)}) if images else []
-    return [
-        Strip(
-            images[place],
-            [_picture(ledger, label, *found[images[place]]) for label, found in columns if images[place] in found],
-        )
-        for place in places
-    ]
+    return [Strip(image, _pictures(ledger.study, columns, image)) for image in (images[place] for place in places)]
 
 
-Found = dict[str, tuple[str, str]]
-"""Image (`set/image`) -> path below the storage folder, and its score as text."""
+@dataclass(frozen=True)
+class _Column:
+    """The pictures of one method or trial: image (`set/image`) -> path, and scores `picture`, `metric`, `value`."""
+
+    label: str
+    paths: dict[str, str]
+    scores: pd.DataFrame
 
 
-def _references(ledger: Ledger) -> dict[str, Found]:
+def _reference(ledger: Ledger, method: str) -> _Column:
+    paths = ledger.connection.execute(
+        "SELECT picture, path FROM reference_picture WHERE data = ? AND method = ?", [ledger.study.digest, method]
+    )
     scores = ledger.frame(
-        "SELECT method, \"set\" || '/' || image AS picture, metric, value FROM reference WHERE data = ?",
-        [ledger.study.digest],
+        "SELECT \"set\" || '/' || image AS picture, metric, value FROM reference WHERE data = ? AND method = ?",
+        [ledger.study.digest, method],
     )
-    rows = ledger.connection.execute(
-        "SELECT method, picture, path FROM reference_picture WHERE data = ?", [ledger.study.digest]
-    )
-    found: dict[str, Found] = {}
-    for method, picture, path in rows.fetchall():
-        of_picture = scores[(scores["method"] == method) & (scores["picture"] == picture)]
-        found.setdefault(method, {})[picture] = path, _score(ledger, of_picture)
-    return found
+    return _Column(NAMES[method], dict(paths.fetchall()), scores)
 
 
-def _trial(ledger: Ledger, identity: str) -> Found:
+def _trial(ledger: Ledger, identity: str, label: str) -> _Column:
     """Return the last pictures of a trial, with the scores at that very step."""
-    row = ledger.connection.execute(
+    found = ledger.connection.execute(
         "SELECT s.trial, s.step, s.pictures FROM step s JOIN trial t ON t.number = s.trial "
         "WHERE t.id = ? AND s.pictures <> '{}' ORDER BY s.step DESC LIMIT 1",
         [identity],
     ).fetchone()
-    if row is None:
-        return {}
-    trial, step, pictures = row
+    trial, step, pictures = found or (None, None, "{}")
     scores = ledger.frame(
         "SELECT \"set\" || '/' || image AS picture, metric, value FROM image WHERE trial = ? AND step = ?",
         [trial, step],
     )
-    return {
-        picture: (path, _score(ledger, scores[scores["picture"] == picture]))
-        for picture, path in json.loads(pictures).items()
-    }
+    return _Column(label, json.loads(pictures), scores)
 
 
-def _score(ledger: Ledger, scores: pd.DataFrame) -> str:
+def _pictures(study: Study, columns: list[_Column], image: str) -> list[Picture]:
+    return [
+        Picture(column.label, _score(study, column.scores, image), _data_uri(study.storage / column.paths[image]))
+        for column in columns
+        if image in column.paths
+    ]
+
+
+def _score(study: Study, scores: pd.DataFrame, image: str) -> str:
     """Return the primary metric of an image, or the first one that it has, as text."""
-    values = dict(zip(scores["metric"], scores["value"], strict=True))
-    ranked = sorted(ledger.study.metrics, key=lambda metric: metric.key != ledger.study.primary)
-    for metric in ranked:
-        if metric.higher_is_better is not None and pd.notna(values.get(metric.key)):
-            return _text(metric, values[metric.key])
+    of_image = scores[scores["picture"] == image]
+    values = dict(zip(of_image["metric"], of_image["value"].astype(float), strict=True))
+    for metric in sorted(study.metrics, key=lambda metric: metric.key != study.primary):
+        value = values.get(metric.key, nan)
+        if metric.higher_is_better is not None and isfinite(value):
+            return f"{metric.name} {number(value, digits(abs(value)))} {metric.unit}".rstrip()
     return ""
-
-
-def _text(metric: Metric, value: Any) -> str:
-    return f"{metric.name} {number(float(value), digits(abs(float(value))))} {metric.unit}".rstrip()
-
-
-def _picture(ledger: Ledger, label: str, path: str, score: str) -> Picture:
-    return Picture(label, score, _data_uri(ledger.study.storage / path))
 
 
 def _data_uri(path: Path) -> str:

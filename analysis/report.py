@@ -15,7 +15,6 @@ from analysis.errors import ReportError
 from analysis.frames import load_curves
 from analysis.ledger import Ledger, open_ledger
 from analysis.pictures import median_trials, strips
-from analysis.records import Records, read_records
 from analysis.shown import labels
 from analysis.tables import Readings, Tables, read, tables
 
@@ -44,35 +43,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         with open_ledger(chosen.study) as ledger:
-            path, readings, found, records = _write(ledger)
+            path, readings, found = _write(ledger)
     except ReportError as error:
         Console(stderr=True, soft_wrap=True, highlight=False).print(str(error), markup=False)
         return 2
-    listing.show(readings, found, records, path)
+    listing.show(readings, found, path=path)
     return 0
 
 
-def _write(ledger: Ledger) -> tuple[Path, Readings, Tables, Records]:
+def _write(ledger: Ledger) -> tuple[Path, Readings, Tables]:
     """Write every file of the report; each is whole at any moment."""
     readings = read(ledger, STAGE)
-    found, records = tables(readings), read_records(ledger)
+    found = tables(readings)
     curves = load_curves(ledger, metric=ledger.study.primary)
     curves = curves[curves["stage"] == STAGE]
     chosen = median_trials(readings.images, ledger.study.primary)
-    pictures = strips(ledger, chosen, labels(readings))
+    pictures = strips(ledger, chosen, labels=labels(readings))
     files = {
         "variants.csv": found.variants.to_csv(index=False),
         "verdicts.csv": found.verdicts.to_csv(index=False),
         "trials.csv": readings.trials.to_csv(index=False),
         "images.csv": readings.images.to_csv(index=False),
-        "report.md": listing.markdown(readings, found, records),
-        "index.html": page.render(readings, found, records, curves=curves, strips=pictures),
+        "report.md": listing.markdown(readings, found),
+        "index.html": page.render(readings, found, curves=curves, strips=pictures),
     }
     folder = ledger.folder / "report"
     folder.mkdir(exist_ok=True)
     for name, text in files.items():
         _replace(folder / name, text)
-    return folder / "index.html", readings, found, records
+    return folder / "index.html", readings, found
 
 
 def _replace(path: Path, text: str) -> None:

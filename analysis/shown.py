@@ -55,21 +55,21 @@ def labels(readings: Readings) -> dict[str, str]:
     return {name: spoken.get(name, wording.FULL) for name in readings.variants["name"]}
 
 
-def facts(readings: Readings, records: Records) -> list[str]:
+def facts(readings: Readings) -> list[str]:
     """Return the size of the study, what it took, and when the ledger last changed."""
     trials = readings.trials
     hours = trials.drop_duplicates("trial")["seconds"].sum() / 3600
     return [
         f"{counted(len(readings.variants), 'variant')} \u00d7 {counted(trials['seed'].nunique(), 'seed')}",
-        counted(readings.images[["set", "image"]].drop_duplicates().shape[0], "image"),
+        counted(sum(one["images"] for one in readings.study.data["sets"].values()), "image"),
         f"{hours:.1f} h of training" if hours >= 1 else f"{60 * hours:.1f} min of training",
-        f"as of {dated(records.as_of)}",
+        f"as of {dated(readings.records.as_of)}",
     ]
 
 
-def notices(readings: Readings, records: Records) -> list[tuple[str, str]]:
+def notices(readings: Readings) -> list[tuple[str, str]]:
     """Return what a reader must know first: (heading, sentence)."""
-    return [*_progress(readings), *_cautions(readings), *_mixtures(records)]
+    return [*_progress(readings), *_cautions(readings), *_mixtures(readings.records)]
 
 
 def verdicts(readings: Readings, tables: Tables) -> list[Verdict]:
@@ -85,7 +85,7 @@ def verdicts(readings: Readings, tables: Tables) -> list[Verdict]:
             effect=number(row["effect"], 1, signed=True),
             seeds=row["seeds"],
             sentence=row["sentence"],
-            bound=wording.bound(row, readings.study, decimals),
+            bound=wording.bound(row, readings.study, decimals=decimals),
         )
         for row in rows
     ]
@@ -93,27 +93,7 @@ def verdicts(readings: Readings, tables: Tables) -> list[Verdict]:
 
 def groups(readings: Readings, tables: Tables) -> list[Group]:
     """Return the variant table, a group for each set of images."""
-    names = labels(readings)
-    metrics = [one for one in readings.study.metrics if one.key in tables.variants]
-    places = {one.key: metric_digits(readings, one.key) for one in metrics}
-    arrows = {True: "\u2191", False: "\u2193", None: ""}
-    heads = [(one.title, arrows[one.higher_is_better]) for one in metrics]
-    return [
-        Group(
-            str(of_set),
-            heads,
-            [
-                {
-                    "name": names.get(row["row"], row["row"]),
-                    "kind": row["kind"],
-                    "cells": [_cell(row, key, decimals) for key, decimals in places.items()],
-                    "counts": [_count(row[name]) for name in ("seeds", "diverged", "failed")],
-                }
-                for row in part.to_dict("records")
-            ],
-        )
-        for of_set, part in tables.variants.groupby("set", sort=False)
-    ]
+    return [_group(readings, str(of_set), part) for of_set, part in tables.variants.groupby("set", sort=False)]
 
 
 def explored(readings: Readings, tables: Tables) -> tuple[list[str], list[tuple[str, list[str]]]]:
@@ -163,6 +143,24 @@ def trials(readings: Readings) -> list[tuple[str, ...]]:
         )
         for row in readings.trials.head(ROWS).to_dict("records")
     ]
+
+
+def _group(readings: Readings, name: str, part: pd.DataFrame) -> Group:
+    """Return the table of one set, without the metrics that none of its images has."""
+    names = labels(readings)
+    measured = [one for one in readings.study.metrics if one.key in part and part[one.key].notna().any()]
+    places = {one.key: metric_digits(readings, one.key) for one in measured}
+    arrows = {True: "\u2191", False: "\u2193", None: ""}
+    rows = [
+        {
+            "name": names.get(row["row"], row["row"]),
+            "kind": row["kind"],
+            "cells": [_cell(row, key, decimals) for key, decimals in places.items()],
+            "counts": [_count(row[column]) for column in ("seeds", "diverged", "failed")],
+        }
+        for row in part.to_dict("records")
+    ]
+    return Group(name, [(one.title, arrows[one.higher_is_better]) for one in measured], rows)
 
 
 def _progress(readings: Readings) -> list[tuple[str, str]]:

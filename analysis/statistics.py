@@ -20,6 +20,7 @@ from analysis.errors import StatisticsError
 
 __all__ = [
     "Estimate",
+    "Floats",
     "Images",
     "hedges",
     "holm",
@@ -169,15 +170,15 @@ def seeds_needed(deviation: float, margin: float, *, level: float = 0.05, power:
         power: probability of a decision.
     """
     low, high = 2, 4
-    while not _decides(high, deviation / margin, level, power):
+    while not _decides(high, deviation / margin, level=level, power=power):
         low, high = high, high * 2
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if _decides(middle, deviation / margin, level, power) else (middle, high)
+        low, high = (low, middle) if _decides(middle, deviation / margin, level=level, power=power) else (middle, high)
     return high
 
 
-def seeds_range(deviation: float, seeds: int, margin: float, *, level: float = 0.05) -> tuple[int, int]:
+def seeds_range(deviation: float, margin: float, *, seeds: int, level: float = 0.05) -> tuple[int, int]:
     """Return between how many seeds `seeds_needed` lies (90 %), given how roughly `seeds` of them tell the deviation.
 
     Three seeds leave the variance open by a factor of 0.33 to 19.5.
@@ -187,7 +188,7 @@ def seeds_range(deviation: float, seeds: int, margin: float, *, level: float = 0
     return seeds_needed(low, margin, level=level), seeds_needed(high, margin, level=level)
 
 
-def _decides(seeds: int, ratio: float, level: float, power: float) -> bool:
+def _decides(seeds: int, ratio: float, *, level: float, power: float) -> bool:
     shift = sqrt(seeds) / max(ratio, 1e-9)
     df = seeds - 1
     detected = 1 - float(special.nctdtr(df, shift, _quantile(level, df))) if shift < 30 else 1.0

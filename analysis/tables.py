@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pandas as pd
 from analysis.comparison import Contrast, contrasts, judge
 from analysis.frames import load_images, load_references, load_trials, load_variants
 from analysis.ledger import Ledger, Study
+from analysis.records import Records, read_records
 from analysis.schema import COMPLETED, DIVERGED, FAILED, PLANNED, RUNNING, STOPPED
 from analysis.statistics import wilson
 from analysis.wording import digits, sentence
@@ -22,13 +24,14 @@ UNTOUCHED = "input"
 
 @dataclass(frozen=True)
 class Readings:
-    """What a ledger says about one stage: frames of `analysis.frames`."""
+    """What a ledger says about one stage: frames of `analysis.frames`, and how the results were made."""
 
     study: Study
     variants: pd.DataFrame
     trials: pd.DataFrame
     images: pd.DataFrame
     references: pd.DataFrame
+    records: Records
 
     @property
     def family(self) -> list[Contrast]:
@@ -53,6 +56,7 @@ def read(ledger: Ledger, stage: str) -> Readings:
         trials=trials[trials["stage"] == stage].reset_index(drop=True),
         images=images[images["stage"] == stage].reset_index(drop=True),
         references=load_references(ledger),
+        records=read_records(ledger),
     )
 
 
@@ -75,7 +79,7 @@ def variant_table(readings: Readings) -> pd.DataFrame:
     learnless = _summary(readings.references.assign(seed=0), metrics, "method")
     sets = sorted({name for part in (trained, learnless) for name in part.index.get_level_values("set")}) or [""]
     places = pd.MultiIndex.from_product([names, sets], names=["row", "set"])
-    rows = trained.rename_axis(["row", "set"]).reindex(places).reset_index()
+    rows = trained.rename_axis(["row", "set"]).reindex(places).fillna({"seeds": 0}).reset_index()
     rows = rows.merge(_states(readings.trials), how="left", left_on="row", right_index=True)
     methods = learnless.drop(columns=["seeds", *(f"{key} {what}" for key in metrics for what in ("sd", "n"))])
     methods = methods.rename_axis(["row", "set"]).reset_index()
@@ -102,7 +106,9 @@ def verdict_table(readings: Readings) -> pd.DataFrame:
         images_are=study.images,
     )  # fmt: skip
     decimals = metric_digits(readings, primary.key)
-    table["sentence"] = [sentence(row, study, decimals, family=len(family)) for row in table.to_dict("records")]
+    table["sentence"] = [
+        sentence(row, study, decimals=decimals, family=len(family)) for row in table.to_dict("records")
+    ]
     table = table.assign(metric=primary.key, role="primary", **_bound(readings))
     others = [_exploratory(readings, key) for key in _measured(readings) if key != primary.key]
     table = pd.concat([table, *others], ignore_index=True)
@@ -116,6 +122,9 @@ def metric_digits(readings: Readings, metric: str) -> int:
 
 
 _STATES = ["completed", "stopped", "diverged", "failed", "unfinished"]
+
+
+_BOUNDS = ["bound_difference", "bound_low", "bound_high"]
 
 
 def _measured(readings: Readings) -> list[str]:
@@ -161,13 +170,15 @@ def _exploratory(readings: Readings, key: str) -> pd.DataFrame:
     return table[[*kept, "scenes", "n_failed", "deviation"]].assign(metric=key, role="exploratory", why=why)
 
 
-def _bound(readings: Readings) -> dict[str, pd.Series]:
+def _bound(readings: Readings) -> dict[str, Any]:
     """Return the primary differences in which every trial that broke down scores as the untouched input."""
     study = readings.study
     broken = readings.trials[readings.trials["state"].isin([DIVERGED, FAILED])]
+    if broken.empty:
+        return dict.fromkeys(_BOUNDS, np.nan)
     untouched = readings.references[readings.references["method"] == UNTOUCHED]
     filled = broken[["trial", "variant", "stage", "seed"]].merge(untouched.drop(columns="method"), how="cross")
     images = pd.concat([readings.images, filled], ignore_index=True)
     table = judge(images, readings.family, metric=study.primary, higher_is_better=None, images_are=study.images)
     touched = table["variant"].isin(broken["variant"]) | table["compared_to"].isin(broken["variant"])
-    return {f"bound_{name}": table[name].where(touched) for name in ("difference", "low", "high")}
+    return {name: table[name.removeprefix("bound_")].where(touched) for name in _BOUNDS}

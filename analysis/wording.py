@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.comparison import LEVEL, Contrast
-from analysis.ledger import Metric, Study
+from analysis.ledger import Study
 from analysis.schema import BASELINE
 from analysis.statistics import seeds_range
 
@@ -38,7 +38,7 @@ def number(value: float, decimals: int, *, signed: bool = False) -> str:
     return (text.lstrip("+-") if zero else text).replace("-", "\u2212")
 
 
-def interval(low: float, high: float, decimals: int, *, signed: bool = True) -> str:
+def interval(low: float, high: float, *, decimals: int, signed: bool = True) -> str:
     """Return an interval as text."""
     return f"{number(low, decimals, signed=signed)} to {number(high, decimals, signed=signed)}"
 
@@ -94,16 +94,17 @@ def margin(study: Study) -> str:
     return "" if smallest is None else f"{smallest:g} {study.metric(study.primary).unit}".rstrip()
 
 
-def bound(row: Mapping[Any, Any], study: Study, decimals: int) -> str:
+def bound(row: Mapping[Any, Any], study: Study, *, decimals: int) -> str:
     """Say what a primary difference becomes if trials that broke down score as the untouched input; else nothing."""
     if not isfinite(row["bound_difference"]):
         return ""
-    change = _quantity(row["bound_difference"], study.metric(study.primary), decimals, signed=True)
-    reach = f" ({interval(row['bound_low'], row['bound_high'], decimals)})" if isfinite(row["bound_low"]) else ""
+    change = _quantity(row["bound_difference"], study, decimals=decimals, signed=True)
+    reach = interval(row["bound_low"], row["bound_high"], decimals=decimals)
+    reach = f" ({reach})" if isfinite(row["bound_low"]) else ""
     return f"Trials that broke down are left out; scored as the untouched input they would make it {change}{reach}."
 
 
-def sentence(row: Mapping[Any, Any], study: Study, decimals: int, *, family: int) -> str:
+def sentence(row: Mapping[Any, Any], study: Study, *, decimals: int, family: int) -> str:
     """Say what a row of `analysis.judge` means, and of which images, in one or two sentences.
 
     Args:
@@ -116,21 +117,21 @@ def sentence(row: Mapping[Any, Any], study: Study, decimals: int, *, family: int
     thing = _spaced(contrast.component or contrast.variant)
     if not row["verdict"]:
         return f"No verdict on {thing}: {row['why']}."
-    metric = study.metric(study.primary)
-    opening = f"{_subject(contrast)}, {metric.name} {_where(row, study)}"
+    opening = f"{_subject(contrast)}, {study.metric(study.primary).name} {_where(row, study)}"
     low, high, difference = row["low"], row["high"], row["difference"]
     against = "" if contrast.compared_to == BASELINE else f" against {_spaced(contrast.compared_to)}"
     if row["verdict"] in ("helps", "hurts"):
         verb = "rises" if difference > 0 else "falls"
         near, far = sorted((abs(low), abs(high)))
-        reach = interval(near, far, decimals, signed=False)
-        change = f"{verb} by {_quantity(abs(difference), metric, decimals)} ({reach})"
+        reach = interval(near, far, decimals=decimals, signed=False)
+        change = f"{verb} by {_quantity(abs(difference), study, decimals=decimals)} ({reach})"
         return f"{opening} {change}{against}: {thing} {row['verdict']}."
-    change = f"changes by {_quantity(difference, metric, decimals, signed=True)} ({interval(low, high, decimals)})"
+    reach = interval(low, high, decimals=decimals)
+    change = f"changes by {_quantity(difference, study, decimals=decimals, signed=True)} ({reach})"
     if row["verdict"] == "equivalent":
         return f"{opening} {change}{against}, less than the {margin(study)} that matters: {thing} makes no difference."
     doubt = f" among {counted(family, 'comparison')}" if row["p"] < LEVEL else ""
-    return f"{opening} {change}{against}: undecided{doubt}. {_outlook(row, study, family)}."
+    return f"{opening} {change}{against}: undecided{doubt}. {_outlook(row, study, family=family)}."
 
 
 def brightening(table: pd.DataFrame, study: Study) -> str:
@@ -151,8 +152,8 @@ def brightening(table: pd.DataFrame, study: Study) -> str:
                 continue
             compared += 1
             if theirs != ours and (theirs > ours) == metric.higher_is_better:
-                place = f" on {row['set']}" if len(trained) > 1 else ""
-                wins.setdefault(row["row"], []).append(f"{metric.name}{place} ({_against(theirs, ours)})")
+                place = f"{row['set']}: " if len(trained) > 1 else ""
+                wins.setdefault(row["row"], []).append(f"{metric.name} ({place}{_against(theirs, ours)})")
     if not compared:
         return ""
     if not wins:
@@ -166,11 +167,12 @@ def _against(theirs: float, ours: float) -> str:
     return f"{number(theirs, shown)} against {number(ours, shown)}"
 
 
-def _outlook(row: Mapping[Any, Any], study: Study, family: int) -> str:
+def _outlook(row: Mapping[Any, Any], study: Study, *, family: int) -> str:
     """Say how many seeds would decide, or why that cannot be said."""
     if not margin(study):
         return "No margin was declared, so it cannot be said how many seeds would decide"
-    low, high = seeds_range(row["deviation"], row["seeds"], study.matters[study.primary], level=LEVEL / family)
+    smallest = study.matters[study.primary]
+    low, high = seeds_range(row["deviation"], smallest, seeds=row["seeds"], level=LEVEL / family)
     few = max(low, row["seeds"] + 1)
     many = f"{max(high, few)}" if high <= MOST_SEEDS else f"more than {MOST_SEEDS}"
     seeds = f"{few} to {many} seeds" if many != str(few) else f"{few} seeds"
@@ -192,8 +194,9 @@ def _subject(contrast: Contrast) -> str:
     return f"{'With' if contrast.present else 'Without'} {_spaced(contrast.component)}"
 
 
-def _quantity(value: float, metric: Metric, decimals: int, *, signed: bool = False) -> str:
-    return f"{number(value, decimals, signed=signed)} {metric.unit}".rstrip()
+def _quantity(value: float, study: Study, *, decimals: int, signed: bool = False) -> str:
+    """Return a value of the primary metric with its unit."""
+    return f"{number(value, decimals, signed=signed)} {study.metric(study.primary).unit}".rstrip()
 
 
 def _spaced(name: str) -> str:
