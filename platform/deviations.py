@@ -15,18 +15,24 @@ FREE = ("resources", "tracking", "budget")
 _NOTHING = object()
 
 
-def deviations(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+def deviations(before: Mapping[str, Any], after: Mapping[str, Any], *, same_images: bool = False) -> list[str]:
     """Return a sentence for each setting that was declared otherwise before the first trial.
 
     Args:
         before: the resolved spec that held so far.
         after: the resolved spec that holds from now on.
+        same_images: whether the images are the same, byte for byte; then it does not matter where they lie.
     """
     old, new = _flat(before), _flat(after)
     changed = [path for path in sorted(old.keys() | new.keys()) if old.get(path, _NOTHING) != new.get(path, _NOTHING)]
     return [
-        f"{path}: {_shown(old, path)} became {_shown(new, path)}" for path in changed if path.split(".")[0] not in FREE
+        f"{path}: {_shown(old, path)} became {_shown(new, path)}" for path in changed if not _free(path, same_images)
     ]
+
+
+def _free(path: str, same_images: bool) -> bool:
+    parts = path.split(".")
+    return parts[0] in FREE or (same_images and parts[0] == "data" and parts[-1] in ("low", "normal"))
 
 
 def _shown(values: Mapping[str, Any], path: str) -> str:

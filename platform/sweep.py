@@ -138,7 +138,7 @@ def _train(sweep: _Sweep) -> str | None:
     try:
         with ThreadPoolExecutor(1) as beside:  # the references are scored while Ray starts
             scored = beside.submit(_refer, sweep, ledger.has_references(sweep.digest))
-            with tune_run.interruptible(), tune_run.cluster(sweep.arguments.address):
+            with tune_run.cluster(sweep.arguments.address), tune_run.interruptible():
                 ledger.refer(sweep.digest, scored.result())
                 slots = tune_run.slots(study.spec.resources)
                 job = Job(study, sweep.cells, ledger, sweep.storage, lambda: tune_run.slots(study.spec.resources))
@@ -171,7 +171,8 @@ def _accept(sweep: _Sweep) -> None:
         return
     if before is not None:
         _check_data(study, sweep.arguments.spec)
-    changes = deviations(before, resolved) if before is not None and ledger.started() else []
+    same_images = ledger.get("digest") == sweep.digest
+    changes = deviations(before, resolved, same_images=same_images) if before and ledger.started() else []
     facts = study.trainer.provenance(study.data)
     now = time.time()
     ledger.put(

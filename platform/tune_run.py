@@ -49,7 +49,10 @@ def cluster(address: str | None) -> Iterator[None]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end a study in order, as SIGINT does, which Tune meets itself."""
+    """Let SIGTERM and SIGHUP end a study in order, as SIGINT does, which Tune meets itself.
+
+    To be entered after Ray has started, which puts handlers of its own in place.
+    """
 
     def interrupt(number: int, frame: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)

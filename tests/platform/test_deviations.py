@@ -17,6 +17,14 @@ def test_a_seed_more_a_margin_and_a_component_are_named_with_both_values(tmp_pat
     ]
 
 
+def test_folders_that_moved_with_the_same_images_in_them_are_none(tmp_path):
+    text = "study: s\ndata: {source: folders, low: a, normal: b, evaluate: {x: {low: c, normal: d}}}\n"
+    before = study(tmp_path, text=text).resolved()
+    after = study(tmp_path, "data.low=/elsewhere", "data.evaluate.x.normal=/there", text=text).resolved()
+    assert deviations(before, after, same_images=True) == []
+    assert len(deviations(before, after, same_images=False)) == 2
+
+
 def test_what_changes_no_result_and_no_verdict_is_none(tmp_path):
     after = study(tmp_path, "resources.cpu=4", "budget.hours=1", "tracking.experiment=x")
     assert deviations(study(tmp_path).resolved(), after.resolved()) == []

@@ -1,0 +1,218 @@
+"""The command, as a user calls it: real Ray, real MLflow, crops of real photographs, a small EnlightenGAN."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow.tracking import MlflowClient
+
+import analysis
+from trials import images, photos
+
+ROOT = Path(__file__).parents[2]
+
+SPEC = """\
+study: tiny
+data:
+  source: folders
+  low: low
+  normal: normal
+  evaluate: {crops: {low: eval/low, normal: eval/normal}}
+train:
+  steps: 6
+  evaluate_every: 2
+  batch: 2
+  crop_px: 32
+  pairing: independent
+  generator: {width: 2}
+  global: {layers: 2, width: 4}
+  local: {layers: 2, width: 4, patches: 2, patch_px: 16}
+  vgg: {weights: random, layer: relu1_1}
+  optimiser: {learning_rate: 1e-3, epoch_steps: 1}
+components:
+  attention: {generator.attention: none}
+seeds: 3
+analysis: {at: last 2 evaluations, matters: {eval/psnr_db: 0.5}}
+"""
+
+
+def command(folder, *arguments):
+    asked = ["-m", "platform.sweep", str(folder / "spec.yaml"), "--results", str(folder / "results")]
+    return [sys.executable, *asked, *arguments]
+
+
+def sweep(folder, *arguments):
+    return subprocess.run(command(folder, *arguments), cwd=ROOT, capture_output=True, text=True, timeout=280)
+
+
+def lay_out(folder):
+    """Write a spec, and crops of the bundled photographs as its images."""
+    for name, where, side in (("coffee", "", 64), ("astronaut", "", 64), ("chelsea", "eval/", 192)):
+        for kind, image in (("low", photos.darkened(name)), ("normal", photos.load(name))):
+            (folder / where / kind).mkdir(parents=True, exist_ok=True)
+            images.write(folder / where / kind / f"{name}.png", image[50 : 50 + side, 100 : 100 + side])
+    (folder / "spec.yaml").write_text(SPEC)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A study run once to its end; tests that change it work on a copy."""
+    folder = lay_out(tmp_path_factory.mktemp("done"))
+    finished = sweep(folder)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return folder, finished.stdout
+
+
+def copied(done, tmp_path):
+    shutil.copytree(done[0], tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in sorted((folder / "results" / "tiny" / "report").iterdir())}
+
+
+def test_every_trial_has_a_result_and_the_frames_hold_it(done):
+    study = done[0] / "results" / "tiny"
+    trials = analysis.load_trials(study)
+    assert list(trials["state"]) == ["COMPLETED"] * 6
+    assert sorted(set(zip(trials["variant"], trials["seed"], strict=True))) == [
+        (variant, seed) for variant in ("baseline", "no_attention") for seed in (1, 2, 3)
+    ]
+    scores = analysis.load_images(study)
+    assert len(scores) == 6
+    assert scores[["eval/psnr_db", "eval/ssim", "eval/niqe"]].notna().all(axis=None)
+    assert set(analysis.load_references(study)["method"]) == {"input", "gain", "gamma"}
+    assert sorted(analysis.load_curves(study)["step"].unique()) == [2, 4, 6]
+
+
+def test_it_says_what_it_did_in_words(done):
+    assert "2 variants x 3 seeds = 6 trials" in done[1]
+    assert "without attention" in done[1]
+    assert str(done[0] / "results" / "tiny" / "report" / "index.html") in done[1].replace("\n", "")
+
+
+def test_mlflow_has_a_parent_and_a_finished_run_for_each_trial(done):
+    client = MlflowClient(f"sqlite:///{done[0] / 'results' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("tiny")
+    runs = client.search_runs([experiment.experiment_id])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert [run.info.status for run in parents] == ["FINISHED"]
+    assert [run.info.status for run in children] == ["FINISHED"] * 6
+    trials = analysis.load_trials(done[0] / "results" / "tiny").set_index("trial")
+    for run in children:
+        row = trials.loc[run.data.tags["trial"]]
+        assert run.data.metrics["eval/psnr_db"] == pytest.approx(row["eval/psnr_db"])
+        assert (run.data.tags["variant"], run.data.tags["seed"]) == (row["variant"], str(row["seed"]))
+        assert run.data.params["generator.width"] == "2"
+        assert {item.path for item in client.list_artifacts(run.info.run_id)} >= {"pictures", "checkpoint"}
+
+
+def test_the_same_command_again_finds_nothing_to_do(done, tmp_path):
+    folder = copied(done, tmp_path)
+    before = files(folder)
+    again = sweep(folder)
+    assert again.returncode == 0
+    assert "nothing to do, all 6 trials have a result" in again.stdout
+    assert files(folder) == before
+    subprocess.run([sys.executable, "-m", "analysis.report", str(folder / "results" / "tiny")], cwd=ROOT, check=True)
+    assert files(folder) == before  # built again from the ledger: the same bytes
+
+
+def test_one_more_seed_trains_only_what_is_missing_and_is_recorded(done, tmp_path):
+    folder = copied(done, tmp_path)
+    before = analysis.load_images(folder / "results" / "tiny")
+    more = sweep(folder, "--set", "seeds=4")
+    assert more.returncode == 0, more.stdout
+    assert "8 trials, 6 of them have a result" in more.stdout
+    assert "seeds: 3 became 4" in more.stdout
+    with sqlite3.connect(folder / "results" / "tiny" / "ledger.db") as db:
+        assert db.execute("SELECT count(*) FROM attempt").fetchone() == (8,)
+    after = analysis.load_images(folder / "results" / "tiny")
+    pd.testing.assert_frame_equal(after[after["seed"] < 4].reset_index(drop=True), before.reset_index(drop=True))
+    assert b"seeds: 3 became 4" in files(folder)["index.html"]
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.05)
+
+
+def reports(folder):
+    ledger = folder / "results" / "tiny" / "ledger.db"
+    if not ledger.exists():
+        return 0
+    with sqlite3.connect(f"file:{ledger}?mode=ro", uri=True) as db:
+        try:
+            return db.execute("SELECT count(*) FROM step").fetchone()[0]
+        except sqlite3.OperationalError:
+            return 0
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 130), (signal.SIGKILL, -9)],
+)
+def test_a_study_cut_off_and_called_again_ends_in_the_same_tables(done, tmp_path, number, status):
+    folder = lay_out(tmp_path)
+    process = subprocess.Popen(command(folder), cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    wait_for(lambda: reports(folder) >= 4)
+    os.kill(process.pid, number)
+    said = process.communicate(timeout=120)[0]
+    assert process.returncode == status
+    if status == 130:
+        assert "interrupted; what is done is kept. To go on: python -m platform.sweep" in said
+    assert reports(folder) < 18
+    again = sweep(folder)
+    assert again.returncode == 0, again.stdout
+    study, undisturbed = folder / "results" / "tiny", done[0] / "results" / "tiny"
+    pd.testing.assert_frame_equal(analysis.load_images(study), analysis.load_images(undisturbed))
+    curves = [analysis.load_curves(one) for one in (study, undisturbed)]
+    kept = [column for column in curves[0] if not column.startswith("time/") and column not in ("at", "seconds")]
+    pd.testing.assert_frame_equal(curves[0][kept], curves[1][kept])
+    client = MlflowClient(f"sqlite:///{folder / 'results' / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
+    assert sorted(run.info.status for run in runs) == ["FINISHED"] * 7
+
+
+def test_a_dry_run_shows_the_design_and_makes_nothing(tmp_path):
+    folder = lay_out(tmp_path)
+    shown = sweep(folder, "--dry-run")
+    assert shown.returncode == 0, shown.stderr
+    assert "no_attention" in shown.stdout
+    assert "6 trials (seeds 1, 2, 3), 6 still to train" in shown.stdout
+    assert not (folder / "results").exists()
+
+
+def test_a_wrong_spec_ends_with_status_2_and_makes_nothing(tmp_path):
+    folder = lay_out(tmp_path)
+    wrong = sweep(folder, "--set", "train.stepz=1", "--set", "data.low=none")
+    assert wrong.returncode == 2
+    assert "train.stepz: unknown key; did you mean `steps`?" in wrong.stdout
+    assert not (folder / "results").exists()
+
+
+def test_an_empty_folder_of_images_ends_with_status_2(tmp_path):
+    folder = lay_out(tmp_path)
+    (folder / "empty").mkdir()
+    wrong = sweep(folder, "--set", f"data.low={folder / 'empty'}")
+    assert wrong.returncode == 2
+    assert str(folder / "empty") in wrong.stdout
+    assert not (folder / "results").exists()
+
+
+def test_a_ray_client_address_is_refused_in_one_sentence(tmp_path):
+    refused = sweep(lay_out(tmp_path), "--address", "ray://head:10001")
+    assert refused.returncode == 1
+    assert "the driver must be a node of the cluster" in refused.stdout
