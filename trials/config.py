@@ -141,6 +141,33 @@ class Config(Section):
             raise ValueError(f"local.patch_px must not exceed crop_px, but {self.local.patch_px} > {self.crop_px}")
         return self
 
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> Config:
+        if not (self.trains_global or self.trains_local or self.compares_features):
+            raise ValueError(
+                "the generator learns from nothing: every weight in `loss` is 0 or its discriminator is switched off"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _statistics_exist(self) -> Config:
+        if self.batch == 1 and self.crop_px == 16:
+            raise ValueError(
+                "batch 1 with crop_px 16 leaves batch norm one value at the generator's bottleneck; raise either"
+            )
+        pools = min(self.vgg.max_pools, int(self.vgg.layer[4]) - 1)
+        smallest = (2 if self.vgg.instance_norm else 1) << pools
+        for name, weight, side in (
+            ("crop_px", self.loss.sfp_global, self.crop_px),
+            ("local.patch_px", self.loss.sfp_local, self.local.patch_px),
+        ):
+            if weight > 0 and side < smallest:
+                raise ValueError(
+                    f"{name} must be {smallest} or more for the features at vgg.layer {self.vgg.layer} after {pools} "
+                    f"max-pools, but is {side}"
+                )
+        return self
+
     @property
     def trains_local(self) -> bool:
         """Whether a local discriminator is trained."""

@@ -1,0 +1,139 @@
+import dataclasses
+
+import pytest
+import torch
+
+from trials.batches import Batch
+from trials.checkpoint import Origin, prune, restore, save, write
+from trials.progress import TrainError
+from trials.randomness import Streams
+from trials.steps import build, discriminator_step, generator_step
+
+CPU = torch.device("cpu")
+
+
+def trained(config, seed=0, steps=2):
+    origin = Origin(config, Streams(seed))
+    gan = build(config, origin.streams, CPU)
+    for _ in range(steps):
+        advance(gan)
+    return gan, origin
+
+
+def advance(gan):
+    images = torch.rand(2, 2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    _, scores = generator_step(gan, Batch(images[0], images[0], images[1], [(0, 0), (3, 9)]))
+    discriminator_step(gan, scores)
+
+
+def states(gan):
+    networks = {
+        f"{name}.{key}": value for name, one in gan.networks().items() for key, value in one.state_dict().items()
+    }
+    moments = {
+        f"{name}.{number}.{key}": value
+        for name, optimiser in gan.optimisers.items()
+        for number, state in optimiser.state_dict()["state"].items()
+        for key, value in state.items()
+    }
+    return networks | moments
+
+
+def test_everything_comes_back_and_goes_on_as_before_to_the_last_bit(tiny, tmp_path):
+    gan, origin = trained(tiny())
+    name = save(tmp_path, gan, origin, step=2)
+    fresh = build(origin.config, Streams(99), CPU)
+    assert restore(tmp_path / name, fresh, origin) == 2
+    for _ in range(2):
+        expected, found = states(gan), states(fresh)
+        assert expected.keys() == found.keys()
+        assert all(torch.equal(expected[key], found[key]) for key in expected)
+        advance(gan)
+        advance(fresh)
+
+
+def test_the_optimisers_moments_are_in_it(tiny, tmp_path):
+    gan, origin = trained(tiny())
+    content = torch.load(tmp_path / save(tmp_path, gan, origin, step=2), weights_only=True)
+    for name in ("generator", "global", "local"):
+        moments = content["optimisers"][name]["state"]
+        assert len(moments) == len(list(gan.networks()[name].parameters()))
+        assert all(one["exp_avg_sq"].abs().sum() > 0 and one["step"] == 2 for one in moments.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"loss.sfp_local": 0.5}, r"loss\.sfp_local is 0\.5, there 1\.0"),
+        ({"steps": 5}, r"steps is 5, there 4"),
+        ({"local.discriminator": False}, r"local\.discriminator is False, there True; local\.layers is None, there 2"),
+        ({"loss.sfp_local": 2, "loss.sfp_global": 2, "steps": 9, "batch": 3}, r"batch is 3, .* and 1 more"),
+    ],
+    ids=str,
+)
+def test_a_checkpoint_of_another_configuration_is_refused_with_what_differs(tiny, tmp_path, change, named):
+    gan, origin = trained(tiny())
+    name = save(tmp_path, gan, origin, step=2)
+    other, another = trained(tiny(change), steps=0)
+    with pytest.raises(TrainError, match=rf"checkpoint-2\.pt belongs to another training: {named}"):
+        restore(tmp_path / name, other, another)
+
+
+@pytest.mark.parametrize(("streams", "named"), [(Streams(1), "seed is 1, there 0"), (Streams(0, "b"), "stream is 'b'")])
+def test_a_checkpoint_of_another_seed_is_refused(tiny, tmp_path, streams, named):
+    gan, origin = trained(tiny())
+    name = save(tmp_path, gan, origin, step=2)
+    with pytest.raises(TrainError, match=named):
+        restore(tmp_path / name, gan, dataclasses.replace(origin, streams=streams))
+
+
+def test_settings_that_change_nothing_do_not_matter(tiny, tmp_path):
+    without = {"local.discriminator": False, "loss.sfp_local": 0}
+    gan, origin = trained(tiny(without))
+    name = save(tmp_path, gan, origin, step=2)
+    assert restore(tmp_path / name, gan, Origin(tiny(without | {"local.patches": 5}), origin.streams)) == 2
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda content: content[: len(content) // 2], lambda content: b"", lambda _: b"x" * 99]
+)
+def test_a_broken_checkpoint_is_named(tiny, tmp_path, damage):
+    gan, origin = trained(tiny())
+    path = tmp_path / save(tmp_path, gan, origin, step=2)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(TrainError, match=r"checkpoint-2\.pt is broken .*start the training anew, or from another one"):
+        restore(path, gan, origin)
+
+
+def test_a_missing_checkpoint_is_named(tiny, tmp_path):
+    gan, origin = trained(tiny(), steps=0)
+    with pytest.raises(TrainError, match=r"checkpoint-9\.pt does not exist"):
+        restore(tmp_path / "checkpoint-9.pt", gan, origin)
+
+
+def test_a_state_dict_is_no_checkpoint(tiny, tmp_path):
+    gan, origin = trained(tiny(), steps=0)
+    write(tmp_path / "generator.pt", gan.generator.state_dict())
+    with pytest.raises(TrainError, match=r"generator\.pt is no checkpoint of this trainer"):
+        restore(tmp_path / "generator.pt", gan, origin)
+
+
+def test_a_write_that_breaks_off_leaves_the_old_file_whole(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint-1.pt"
+    write(path, {"step": 1})
+
+    def half(content, file):
+        file.write(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(OSError, match="no space"):
+        write(path, {"step": 2})
+    assert torch.load(path, weights_only=True) == {"step": 1}
+
+
+def test_prune_deletes_older_checkpoints_alone(tmp_path):
+    for name in ("checkpoint-2.pt", "checkpoint-10.pt", "checkpoint-9.pt", "checkpoint-best.pt", "generator.pt"):
+        (tmp_path / name).touch()
+    prune(tmp_path, before=10)
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-10.pt", "checkpoint-best.pt", "generator.pt"}

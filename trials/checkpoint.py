@@ -1,0 +1,117 @@
+"""Checkpoints: files from which a training goes on as if it had never stopped.
+
+A checkpoint is written at each report. It holds the networks, the optimisers and the step; the random streams need
+no state, since their draws follow from the step (`trials.randomness`), and the sums of losses begin anew after each
+report.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trials.config import Config, canonical
+from trials.progress import TrainError
+from trials.randomness import Streams
+from trials.steps import Gan
+
+__all__ = ["Origin", "prune", "restore", "save", "write"]
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Which training a checkpoint belongs to: one of another training is refused."""
+
+    config: Config
+    streams: Streams
+
+    def settings(self) -> dict[str, Any]:
+        """Return all that must be equal, by dotted name."""
+        mine = {"format": FORMAT, "seed": self.streams.seed, "stream": self.streams.stream}
+        return mine | _flat(canonical(self.config))
+
+
+def save(folder: Path, gan: Gan, origin: Origin, step: int) -> Path:
+    """Write the checkpoint of `step` into the folder, whole or not at all.
+
+    Returns:
+        Its file name.
+    """
+    content = {
+        "origin": origin.settings(),
+        "step": step,
+        "networks": {name: network.state_dict() for name, network in gan.networks().items()},
+        "optimisers": {name: optimiser.state_dict() for name, optimiser in gan.optimisers.items()},
+    }
+    name = Path(f"checkpoint-{step}.pt")
+    write(folder / name, content)
+    return name
+
+
+def write(path: Path, content: object) -> None:
+    """Save with torch, aside first: the path holds the old content or the new, never a part."""
+    aside = path.with_name(f"{path.name}.part")
+    with aside.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+
+
+def restore(path: Path, gan: Gan, origin: Origin) -> int:
+    """Bring the networks and optimisers to the state in a checkpoint.
+
+    Returns:
+        The steps done so far.
+
+    Raises:
+        TrainError: if the file is missing or broken, or belongs to another training.
+    """
+    content = _load(path, next(gan.generator.parameters()).device)
+    theirs, ours = content["origin"], origin.settings()
+    differing = [key for key in sorted(ours.keys() | theirs.keys()) if ours.get(key) != theirs.get(key)]
+    if differing:
+        named = "; ".join(f"{key} is {ours.get(key)!r}, there {theirs.get(key)!r}" for key in differing[:3])
+        rest = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise TrainError(f"checkpoint {path} belongs to another training: {named}{rest}; start this one without it")
+    for name, network in gan.networks().items():
+        network.load_state_dict(content["networks"][name])
+        gan.optimisers[name].load_state_dict(content["optimisers"][name])
+    return int(content["step"])
+
+
+def prune(folder: Path, *, before: int) -> None:
+    """Delete the checkpoints of steps before `before`."""
+    for path in folder.glob("checkpoint-*.pt"):
+        number = path.stem.removeprefix("checkpoint-")
+        if number.isdigit() and int(number) < before:
+            path.unlink(missing_ok=True)
+
+
+def _load(path: Path, device: torch.device) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError as error:
+        raise TrainError(f"checkpoint {path} does not exist; start the training anew, or from another one") from error
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise TrainError(
+            f"checkpoint {path} is broken ({type(error).__name__}): start the training anew, or from another one"
+        ) from error
+    if not isinstance(content, dict) or content.keys() != {"origin", "step", "networks", "optimisers"}:
+        raise TrainError(f"{path} is no checkpoint of this trainer: expected a file checkpoint-STEP.pt of a trial")
+    return content
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,146 @@
+"""VGG16's features (Simonyan and Zisserman, arXiv 1409.1556), for the self-feature-preserving loss.
+
+As in the official code of EnlightenGAN the network sees BGR in 0..255 without subtraction of a mean, and the
+fourth max-pool is left out unless asked for.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trials.config import VGG_LAYERS, Vgg
+from trials.progress import DataError
+from trials.randomness import Streams
+
+__all__ = ["Features"]
+
+RANDOM = Streams(seed=0, stream="vgg")
+"""Where `weights: random` come from: the same for every trial."""
+
+
+class Features(nn.Module):
+    """VGG16 up to one layer, with fixed weights.
+
+    Args:
+        vgg: which weights, which layer, and how many max-pools are run.
+
+    Raises:
+        DataError: if the weights cannot be fetched, read or used.
+    """
+
+    def __init__(self, vgg: Vgg) -> None:
+        super().__init__()
+        blocks: list[nn.Module] = []
+        for name, (weight, bias) in _parameters(vgg).items():
+            block, number = name.removeprefix("conv").split("_")
+            if number == "1" and 1 < int(block) <= vgg.max_pools + 1:
+                blocks.append(nn.MaxPool2d(2))
+            blocks += [_convolution(weight, bias), nn.ReLU(inplace=True)]
+        self.layers = nn.Sequential(*blocks).requires_grad_(False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the features (N, C, h, w) of images (N, 3, H, W) in [-1, 1]."""
+        features: Tensor = self.layers((image.flip(1) + 1) * 127.5)
+        return features
+
+
+def _convolution(weight: Tensor, bias: Tensor) -> nn.Conv2d:
+    layer = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1, device="meta")
+    layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(bias)
+    return layer
+
+
+def _shapes(last: str) -> dict[str, tuple[int, int, int, int]]:
+    """Return the convolutions up to ReLU layer `last`, and the shapes of their weights."""
+    shapes, inputs = {}, 3
+    for layer in VGG_LAYERS[: VGG_LAYERS.index(last) + 1]:
+        outputs = min(64 << int(layer[4]) - 1, 512)
+        shapes[layer.replace("relu", "conv")] = (outputs, inputs, 3, 3)
+        inputs = outputs
+    return shapes
+
+
+def _parameters(vgg: Vgg) -> dict[str, tuple[Tensor, Tensor]]:
+    shapes = _shapes(vgg.layer)
+    if vgg.weights == "random":
+        return {name: _random(name, shape) for name, shape in shapes.items()}
+    origin = "vgg.weights: imagenet" if vgg.weights == "imagenet" else f"vgg.weights: {vgg.weights}"
+    state = _download() if vgg.weights == "imagenet" else _read(Path(vgg.weights))
+    return _select(state, shapes, origin)
+
+
+def _random(name: str, shape: tuple[int, int, int, int]) -> tuple[Tensor, Tensor]:
+    """Return He's initialisation (arXiv 1502.01852), which keeps the variance; 0..255 becomes 0..1."""
+    scale = (2 / np.prod(shape[1:])) ** 0.5 / (255 if name == "conv1_1" else 1)
+    weight = RANDOM.at(name).standard_normal(shape, dtype=np.float32) * np.float32(scale)
+    return torch.from_numpy(weight), torch.zeros(shape[0])
+
+
+def _download() -> Mapping[str, Tensor]:
+    """Return the original VGG16, as torchvision publishes it: trained on 0..255, like the official code's copy."""
+    from torchvision.models import VGG16_Weights
+
+    weights = VGG16_Weights.IMAGENET1K_FEATURES
+    try:
+        state: Mapping[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        raise DataError(
+            f"vgg.weights: imagenet could not be fetched ({error}). Download {weights.url} (528 MB) into {folder}, "
+            "or set vgg.weights to the path of such a file, or to `random`"
+        ) from error
+    return state
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    expected = "expected `imagenet`, `random`, or a file of torch.save with the state dict of VGG16"
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise DataError(f"vgg.weights: {path}: no such file; {expected}") from error
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise DataError(f"vgg.weights: {path} cannot be read ({type(error).__name__}); {expected}") from error
+    if not isinstance(state, Mapping):
+        raise DataError(f"vgg.weights: {path} holds a {type(state).__name__}; {expected}")
+    return state
+
+
+def _select(
+    state: Mapping[str, Tensor], shapes: dict[str, tuple[int, int, int, int]], origin: str
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return weight and bias of each convolution, from a state dict that is named in either of two ways.
+
+    `conv1_1.weight` (the file of the official code) takes BGR; `features.0.weight` (torchvision) takes RGB, and is
+    turned round here. Both take 0..255.
+    """
+    ours = "conv1_1.weight" in state
+    parameters = {}
+    for (name, shape), number in zip(shapes.items(), _torchvision_numbers(), strict=False):
+        key = name if ours else f"features.{number}"
+        weight, bias = _tensor(state, f"{key}.weight", shape, origin), _tensor(state, f"{key}.bias", shape[:1], origin)
+        parameters[name] = (weight.flip(1) if name == "conv1_1" and not ours else weight, bias)
+    return parameters
+
+
+def _torchvision_numbers() -> list[int]:
+    """Return the positions of the 13 convolutions in torchvision's `features`, which counts ReLUs and max-pools."""
+    blocks = [int(layer[4]) for layer in VGG_LAYERS]
+    return [2 * i + block - 1 for i, block in enumerate(blocks)]
+
+
+def _tensor(state: Mapping[str, Tensor], key: str, shape: tuple[int, ...], origin: str) -> Tensor:
+    value = state.get(key)
+    if value is None:
+        raise DataError(
+            f"{origin} has no entry {key}; expected VGG16's `features.0.weight`, ... or `conv1_1.weight`, ..., "
+            f"but its first entries are {', '.join(list(state)[:3]) or 'none'}"
+        )
+    if tuple(value.shape) != shape or not value.is_floating_point():
+        raise DataError(f"{origin}: {key} should be {shape} numbers, but is {tuple(value.shape)} of {value.dtype}")
+    return value.float()
