@@ -106,7 +106,7 @@ def judge(
         table[f"{name}_adjusted"] = np.where(table[name].notna(), holm(table[name].fillna(1.0).tolist()), np.nan)
     table["verdict"] = [_verdict(row, higher_is_better) for row in table.to_dict("records")]
     if higher_is_better is None:
-        table["why"] = table["why"].where(table["why"] != "", f"{metric} has no direction, so there is no verdict")
+        table["why"] = table["why"].where(table["low"].isna(), f"{metric} has no direction, so there is no verdict")
     return table
 
 

@@ -8,8 +8,8 @@ import jinja2
 import pandas as pd
 
 from analysis import figures, shown, wording
-from analysis.comparison import LEVEL, SCENES, SEEDS, seed_differences
-from analysis.pictures import Strip
+from analysis.comparison import SCENES, SEEDS, seed_differences
+from analysis.pictures import VARIANTS, Strip
 from analysis.records import dated
 from analysis.schema import COMPLETED
 from analysis.tables import Readings, Tables, metric_digits
@@ -56,7 +56,8 @@ def render(readings: Readings, tables: Tables, *, curves: pd.DataFrame, strips: 
         records=readings.records,
         trials=shown.trials(readings),
         planned=len(readings.trials),
-        rules={"seeds": SEEDS, "scenes": SCENES, "percent": round(100 * (1 - LEVEL))},
+        least={"seeds": SEEDS, "scenes": SCENES},
+        most={"forest": FOREST, "panels": PANELS, "pictured": VARIANTS},
     )
 
 

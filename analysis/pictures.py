@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from analysis.ledger import Ledger, Study
 from analysis.wording import digits, number
 
-__all__ = ["Picture", "Strip", "median_trials", "strips"]
+__all__ = ["VARIANTS", "Picture", "Strip", "median_trials", "strips"]
 
 IMAGES = 4
 VARIANTS = 12

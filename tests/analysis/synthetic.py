@@ -169,7 +169,8 @@ def _write_trial(
         scores = []
         for (of_set, image), level in zip(images, levels, strict=True):
             wobble = rng.normal(0, 0.1)
-            values = truth + (rise + run + level + wobble, rise / 30 + run / 40, -rise / 6 + rng.normal(0, 0.1), 0)
+            drawn = np.array([rise + run + level + wobble, rise / 30 + run / 40, rng.normal(0, 0.1) - rise / 6, 0])
+            values = (truth + drawn).tolist()
             scores += [(number, step, of_set, image, key, value) for key, value in _scores(plan, of_set, values)]
         db.executemany("INSERT INTO image VALUES (?, ?, ?, ?, ?, ?)", scores)
         pictures = {}

@@ -1,0 +1,198 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis.comparison import Contrast, compare, contrasts, judge, seed_differences
+from analysis.errors import StatisticsError
+
+PSNR = {"metric": "psnr", "higher_is_better": True}
+
+
+def scores(values, *, images=2, scenes=None):
+    """A frame of made-up PSNR: variant -> a value for each seed (1, 2, ...), plus 1 dB from image to image."""
+    rows = [
+        (variant, seed, "set", f"i{image}", scenes[image] if scenes else f"i{image}", value + image)
+        for variant, seeds in values.items()
+        for seed, value in enumerate(seeds, start=1)
+        for image in range(images)
+    ]
+    return pd.DataFrame(rows, columns=["variant", "seed", "set", "image", "scene", "psnr"])
+
+
+BASELINE = [10.0, 10.2, 10.1, 10.3]
+LOWER = [7.0, 7.3, 7.0, 7.4]
+
+
+def row(frame, **options):
+    return compare(frame, **{**PSNR, **options}).iloc[0]
+
+
+def test_a_variant_that_loses_without_its_component_says_that_the_component_helps():
+    found = row(scores({"baseline": BASELINE, "no_x": LOWER}))
+    assert found["verdict"] == "helps"
+    assert found["difference"] == pytest.approx(np.mean(LOWER) - np.mean(BASELINE))
+    assert (found["seeds"], found["images"], found["n_failed"]) == (4, 2, 0)
+
+
+def test_the_interval_is_the_paired_t_test_on_seed_means():
+    found = row(scores({"baseline": BASELINE, "no_x": LOWER}))
+    expected = stats.ttest_rel(LOWER, BASELINE)
+    assert found["p"] == pytest.approx(expected.pvalue)
+    assert (found["low"], found["high"]) == pytest.approx(tuple(expected.confidence_interval()))
+
+
+def test_a_metric_where_less_is_better_turns_the_verdict():
+    assert row(scores({"baseline": BASELINE, "no_x": LOWER}), higher_is_better=False)["verdict"] == "hurts"
+
+
+def test_adding_a_component_that_gains_says_that_it_helps():
+    frame = scores({"bare": LOWER, "only_x": BASELINE})
+    (found,) = judge(frame, [Contrast("only_x", "bare", "x", present=True)], **PSNR).to_dict("records")
+    assert found["verdict"] == "helps"
+    assert found["difference"] > 0
+
+
+def test_a_difference_that_is_certain_but_below_the_margin_is_equivalent():
+    frame = scores({"baseline": BASELINE, "no_x": [value - 0.1 for value in BASELINE[:3]] + [10.19]})
+    found = row(frame, margin=0.5)
+    assert found["p_adjusted"] < 0.05
+    assert found["verdict"] == "equivalent"
+    assert row(frame)["verdict"] == "helps"
+
+
+def test_noise_is_undecided():
+    found = row(scores({"baseline": BASELINE, "no_x": [9.0, 11.5, 10.0, 10.4]}), margin=0.5)
+    assert found["verdict"] == "undecided"
+    assert found["low"] < 0 < found["high"]
+
+
+def test_the_family_adjusts_p_values_even_for_variants_without_scores():
+    frame = scores({"baseline": BASELINE, "no_x": LOWER})
+    family = [Contrast("no_x"), Contrast("no_y"), Contrast("no_z")]
+    found = judge(frame, family, **PSNR)
+    assert found.at[0, "p_adjusted"] == pytest.approx(3 * found.at[0, "p"])
+    assert found["why"].tolist()[1:] == ["no completed trial of no_y", "no completed trial of no_z"]
+    assert found["verdict"].tolist()[1:] == ["", ""]
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_with_fewer_than_three_seeds_there_is_a_difference_and_a_reason_but_no_verdict(seeds):
+    found = row(scores({"baseline": BASELINE, "no_x": LOWER[:seeds]}), margin=0.5)
+    assert found["difference"] == pytest.approx(np.mean(LOWER[:seeds]) - np.mean(BASELINE[:seeds]))
+    assert np.isnan(found["low"])
+    assert found["verdict"] == ""
+    assert found["why"].startswith(f"{seeds} complete seed")
+    assert found["n_failed"] == 4 - seeds
+
+
+def test_only_seeds_with_every_image_in_both_variants_are_used():
+    frame = scores({"baseline": BASELINE, "no_x": LOWER})
+    frame.loc[(frame["variant"] == "no_x") & (frame["seed"] == 2) & (frame["image"] == "i1"), "psnr"] = np.inf
+    found = row(frame)
+    assert (found["seeds"], found["n_failed"]) == (3, 1)
+    kept = [0, 2, 3]
+    assert found["p"] == pytest.approx(stats.ttest_rel(np.array(LOWER)[kept], np.array(BASELINE)[kept]).pvalue)
+
+
+def test_a_metric_that_one_image_never_has_is_judged_on_the_others():
+    frame = scores({"baseline": BASELINE, "no_x": LOWER}, images=3)
+    frame.loc[frame["image"] == "i2", "psnr"] = np.nan
+    assert row(frame)["images"] == 2
+    frame["psnr"] = np.nan
+    assert row(frame)["why"] == "no image has psnr"
+
+
+def test_an_image_missing_for_every_seed_of_one_variant_is_named():
+    frame = scores({"baseline": BASELINE, "no_x": LOWER})
+    frame.loc[(frame["variant"] == "no_x") & (frame["image"] == "i1"), "psnr"] = np.nan
+    found = row(frame)
+    assert np.isnan(found["difference"])
+    assert found["why"] == "psnr is missing for set/i1"
+
+
+def test_seeds_that_never_meet_are_no_pair():
+    frame = scores({"baseline": BASELINE, "no_x": LOWER})
+    frame = frame[(frame["variant"] == "baseline") == (frame["seed"] < 3)]
+    assert row(frame)["why"] == "no seed is completed for both"
+
+
+def test_of_a_sample_the_scene_is_the_unit():
+    scenes = [f"s{image // 2}" if image < 4 else f"s{image}" for image in range(10)]
+    frame = scores({"baseline": BASELINE, "no_x": LOWER}, images=10, scenes=scenes)
+    frame.loc[(frame["variant"] == "no_x") & (frame["scene"] == "s0"), "psnr"] -= 8.0
+    found = row(frame, images_are="sample")
+    assert found["scenes"] == 8
+    # Two of ten images, but one scene of eight, lies 8 dB lower.
+    assert found["difference"] == pytest.approx(np.mean(LOWER) - np.mean(BASELINE) - 8 / 8)
+    assert found["high"] - found["low"] > row(frame)["high"] - row(frame)["low"]
+
+
+def test_six_scenes_are_too_few_to_speak_of_images_like_these():
+    found = row(scores({"baseline": BASELINE, "no_x": LOWER}, images=6), images_are="sample")
+    assert found["verdict"] == ""
+    assert found["why"] == "6 scenes, 7 are needed to speak of images like these"
+
+
+def test_scenes_of_the_same_name_in_two_sets_are_two():
+    frame = scores({"baseline": BASELINE, "no_x": LOWER}, images=4)
+    both = pd.concat([frame, frame.assign(set="other")])
+    assert row(both, images_are="sample")["scenes"] == 8
+
+
+def test_without_a_direction_there_is_an_interval_but_no_verdict():
+    found = row(scores({"baseline": BASELINE, "no_x": LOWER}), higher_is_better=None)
+    assert np.isfinite(found["low"])
+    assert found["verdict"] == ""
+    assert "direction" in found["why"]
+
+
+def test_every_missing_number_has_a_reason():
+    frame = scores({"baseline": BASELINE, "no_x": LOWER, "no_y": LOWER[:2], "no_z": [9.0, 9.2, 9.1, 9.3]})
+    family = [Contrast(name) for name in ("no_x", "no_y", "no_z", "no_w")]
+    for margin in (None, 0.5):
+        table = judge(frame, family, **PSNR, margin=margin)
+        bare = table.drop(columns=["why", "verdict"]).isna().any(axis=1) & (table["why"] == "")
+        assert not bare.any()
+
+
+def test_another_baseline_can_be_chosen():
+    frame = scores({"baseline": BASELINE, "no_x": LOWER})
+    assert compare(frame, baseline="no_x", **PSNR)["variant"].tolist() == ["baseline"]
+
+
+def test_contrasts_come_from_the_table_of_variants():
+    table = pd.DataFrame(
+        [
+            ("baseline", None, None, 0),
+            ("no_a", "a", "baseline", 0),
+            ("only_a", "a", "bare", 1),
+            ("wide", None, "baseline", 0),
+        ],
+        columns=["name", "component", "compared_to", "present"],
+    )
+    assert contrasts(table) == [
+        Contrast("no_a", "baseline", "a", present=False),
+        Contrast("only_a", "bare", "a", present=True),
+        Contrast("wide", "baseline", "", present=True),
+    ]
+
+
+def test_seed_differences_are_what_the_interval_is_made_of():
+    frame = scores({"baseline": BASELINE, "no_x": LOWER, "no_y": []})
+    found = seed_differences(frame, [Contrast("no_x"), Contrast("no_y")], metric="psnr")
+    assert list(found) == ["no_x"]
+    assert found["no_x"] == pytest.approx(np.array(LOWER) - np.array(BASELINE))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frame: frame.drop(columns="psnr"), "no metric 'psnr' among the scores; there are variant, seed"),
+        (lambda frame: frame.assign(stage=["fixed", "confirm"] * (len(frame) // 2)), "one stage, got fixed, confirm"),
+        (lambda frame: pd.concat([frame, frame]), "some come twice"),
+    ],
+)
+def test_frames_that_cannot_be_compared_are_refused(change, message):
+    with pytest.raises(StatisticsError, match=message):
+        compare(change(scores({"baseline": BASELINE, "no_x": LOWER})), **PSNR)

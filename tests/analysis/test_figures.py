@@ -1,0 +1,85 @@
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.figures import ForestRow, curves, forest
+from analysis.ledger import Metric
+
+PSNR = Metric("eval/psnr_db", "PSNR (dB)", True, True)
+NIQE = Metric("eval/niqe", "NIQE", False, False)
+ROWS = [
+    ForestRow("without attention", np.array([-1.0, -1.5, -2.0]), (-2.7, -0.3), True, "-1.50 [-2.70, -0.30]"),
+    ForestRow("without sfp", np.array([0.2]), (float("nan"), float("nan")), False, "+0.20"),
+]
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def texts(svg):
+    return ["".join(node.itertext()).strip() for node in ET.fromstring(svg).iter(f"{SVG}text")]
+
+
+def table(variants):
+    rows = [(name, seed, step, 10 + seed + step / 100) for name in variants for seed in (1, 2) for step in (100, 200)]
+    return pd.DataFrame(rows, columns=["variant", "seed", "step", "eval/psnr_db"])
+
+
+def test_the_forest_names_every_line_its_numbers_its_seeds_and_the_unit():
+    found = texts(forest(ROWS, PSNR, margin=0.5, caption="x"))
+    for expected in ("without attention", "-1.50 [-2.70, -0.30]", "3 seeds", "1 seed", "Difference of PSNR (dB)"):
+        assert expected in found
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"), [(PSNR, ["\u2190 worse", "better \u2192"]), (NIQE, ["\u2190 better", "worse \u2192"])]
+)
+def test_the_forest_says_which_side_is_better(metric, expected):
+    assert [text for text in texts(forest(ROWS, metric, margin=None, caption="x")) if "er" in text or "or" in text][
+        -2:
+    ] == expected
+
+
+def test_the_forest_has_a_dot_for_each_seed_and_a_band_for_the_margin():
+    with_margin = forest(ROWS, PSNR, margin=0.5, caption="x")
+    dots = [use for use in ET.fromstring(with_margin).iter(f"{SVG}use") if "opacity: 0.55" in use.get("style", "")]
+    assert len(dots) == 4
+    assert "var(--band)" in with_margin
+    assert "var(--band)" not in forest(ROWS, PSNR, margin=None, caption="x")
+
+
+def test_curves_have_a_panel_for_each_variant_that_has_any():
+    labels = {"baseline": "full model", "no_x": "without x", "no_y": "without y"}
+    found = texts(curves(table(["baseline", "no_x"]), PSNR, labels=labels, caption="x"))
+    assert "full model" in found
+    assert "without x" in found
+    assert "without y" not in found
+    assert {"Step", "PSNR (dB)"} <= set(found)
+
+
+@pytest.mark.parametrize("draw", [
+    lambda: forest(ROWS, PSNR, margin=0.5, caption="x"),
+    lambda: curves(table(["baseline", "no_x"]), PSNR, labels={"baseline": "a", "no_x": "b"}, caption="x"),
+])  # fmt: skip
+def test_a_figure_drawn_twice_is_the_same_and_takes_its_colours_from_the_page(draw):
+    svg = draw()
+    assert draw() == svg
+    assert "var(--accent)" in svg
+    assert not re.search(r"(fill|stroke): #0", svg)
+    assert "<metadata>" not in svg
+
+
+def test_names_inside_two_figures_never_clash():
+    first = forest(ROWS, PSNR, margin=0.5, caption="x")
+    second = curves(table(["baseline"]), PSNR, labels={"baseline": "a"}, caption="x")
+    names = [set(re.findall(r'\bid="([^"]+)"', svg)) for svg in (first, second)]
+    assert not names[0] & names[1]
+    for svg, own in zip((first, second), names, strict=True):
+        assert set(re.findall(r'(?:url\(#|href="#)([^")]+)', svg)) <= own
+
+
+def test_the_caption_is_read_out_and_escaped():
+    root = ET.fromstring(forest(ROWS, PSNR, margin=None, caption='a < b & "c"'))
+    assert root.get("aria-label") == 'a < b & "c"'
+    assert root.get("role") == "img"

@@ -1,0 +1,130 @@
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from analysis import schema
+from analysis.errors import StudyError
+from analysis.frames import load_trials
+from analysis.ledger import Metric, open_ledger
+
+ROOT = Path(__file__).parents[2]
+
+
+def change(folder, statement, *values):
+    with sqlite3.connect(folder / "ledger.db") as db:
+        db.execute(statement, values)
+    db.close()
+
+
+def test_the_study_knows_its_question_and_its_rules(make_study):
+    folder = make_study()
+    with open_ledger(folder) as ledger:
+        study = ledger.study
+    assert (study.name, study.primary, study.matters, study.images, study.at) == (
+        "study", "eval/psnr_db", {"eval/psnr_db": 0.5}, "these", 2,
+    )  # fmt: skip
+    assert study.metric("eval/niqe").higher_is_better is False
+    assert study.storage == folder / "storage"
+
+
+def test_the_newest_spec_holds(make_study):
+    folder = make_study()
+    newer = {"analysis": {"primary": "eval/ssim", "matters": {}, "images": "these", "at": 3}}
+    change(folder, "INSERT INTO spec VALUES (2, 0, ?)", json.dumps(newer))
+    with open_ledger(folder) as ledger:
+        assert (ledger.study.primary, ledger.study.at) == ("eval/ssim", 3)
+
+
+def test_a_metric_tells_its_unit_from_its_key():
+    metric = Metric("eval/psnr_matched_db", "PSNR, brightness matched (dB)", True, True)
+    assert (metric.name, metric.unit) == ("PSNR, brightness matched", "dB")
+    plain = Metric("eval/flat_share", "Flat share (a caution)", None, False)
+    assert (plain.name, plain.unit) == ("Flat share (a caution)", "")
+
+
+def test_a_study_is_found_by_its_name_under_results(make_study, tmp_path, monkeypatch):
+    make_study("results/components")
+    monkeypatch.chdir(tmp_path)
+    assert len(load_trials("components")) == 18
+
+
+def test_a_missing_study_is_answered_with_the_ones_that_exist(make_study, tmp_path, monkeypatch):
+    make_study("results/components")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StudyError, match=r"no study 'componets': .* studies in results/: components"):
+        load_trials("componets")
+
+
+def test_a_study_that_has_not_begun_says_so(make_study):
+    folder = make_study()
+    change(folder, "DELETE FROM study WHERE key = 'digest'")
+    with pytest.raises(StudyError, match=r"has not begun \(digest missing\); run it first"):
+        load_trials(folder)
+
+
+def test_a_ledger_of_another_version_is_refused(make_study):
+    folder = make_study()
+    change(folder, "UPDATE study SET value = '99' WHERE key = 'schema'")
+    with pytest.raises(StudyError, match=f"version {schema.VERSION}, got version 99"):
+        load_trials(folder)
+
+
+@pytest.mark.parametrize("content", [b"not a database, but some text that is long enough to be read" * 20, b""])
+def test_a_file_that_is_no_ledger_is_refused(tmp_path, content):
+    (tmp_path / "ledger.db").write_bytes(content)
+    with pytest.raises(StudyError, match="cannot be read as a ledger"):
+        load_trials(tmp_path)
+
+
+def test_an_unknown_metric_is_answered_with_the_known_ones(make_study):
+    with (
+        open_ledger(make_study()) as ledger,
+        pytest.raises(StudyError, match=r"no metric 'eval/x'; there are eval/psnr"),
+    ):
+        ledger.study.metric("eval/x")
+
+
+def test_reading_neither_waits_for_a_writer_nor_sees_what_it_has_not_committed(make_study):
+    folder = make_study()
+    writer = sqlite3.connect(folder / "ledger.db", isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    writer.execute("UPDATE trial SET state = 'RUNNING'")
+    assert set(load_trials(folder)["state"]) == {"COMPLETED"}
+    writer.execute("COMMIT")
+    assert set(load_trials(folder)["state"]) == {"RUNNING"}
+    writer.close()
+
+
+def test_an_open_ledger_stays_one_snapshot_while_a_driver_writes(make_study):
+    folder = make_study()
+    with open_ledger(folder) as ledger:
+        before = load_trials(ledger)
+        change(folder, "UPDATE trial SET state = 'FAILED'")
+        assert load_trials(ledger).equals(before)
+    assert set(load_trials(folder)["state"]) == {"FAILED"}
+
+
+def test_reading_writes_nothing(make_study):
+    folder = make_study()
+    with open_ledger(folder) as ledger, pytest.raises(sqlite3.OperationalError, match="readonly"):
+        ledger.connection.execute("DELETE FROM trial")
+
+
+def test_a_copy_without_its_log_files_can_be_read(make_study, tmp_path):
+    copy = tmp_path / "copy with space # and ?"
+    copy.mkdir()
+    shutil.copy(make_study() / "ledger.db", copy / "ledger.db")
+    assert len(load_trials(copy)) == 18
+
+
+@pytest.mark.parametrize(
+    ("imported", "absent"), [("analysis.schema", "pandas"), ("analysis.frames", "matplotlib"), ("analysis", "torch")]
+)
+def test_importing_the_ledgers_modules_stays_cheap(imported, absent):
+    check = f"import sys, {imported}; sys.exit('{absent}' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], cwd=ROOT).returncode == 0

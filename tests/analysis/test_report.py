@@ -1,0 +1,218 @@
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.report import main, write_report
+from tests.analysis.synthetic import BEGIN, LEAVE_ONE_OUT, Variant
+
+EVERY = [(variant.name, seed) for seed in (1, 2, 3) for variant in LEAVE_ONE_OUT]
+ROOT = Path(__file__).parents[2]
+VOID = {"meta", "img", "link", "br", "input"}
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: its text, the attributes of its elements, and what is never closed."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.open, self.elements, self.words = [], [], []
+        self.source = (folder / "report" / "index.html").read_text(encoding="utf-8")
+        self.feed(self.source)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] != "style":
+            self.words.append(data)
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def page(folder):
+    write_report(folder)
+    return Page(folder)
+
+
+def markdown(folder):
+    write_report(folder)
+    return (folder / "report" / "report.md").read_text(encoding="utf-8")
+
+
+def test_the_report_is_a_page_four_tables_and_a_markdown_file(make_study):
+    folder = make_study()
+    assert write_report(folder) == folder / "report" / "index.html"
+    files = sorted(path.name for path in (folder / "report").iterdir())
+    assert files == ["images.csv", "index.html", "report.md", "trials.csv", "variants.csv", "verdicts.csv"]
+    assert len(pd.read_csv(folder / "report" / "images.csv")) == 36
+    assert len(pd.read_csv(folder / "report" / "trials.csv")) == 18
+    assert set(pd.read_csv(folder / "report" / "verdicts.csv")["role"]) == {"primary", "exploratory"}
+
+
+def test_the_report_built_twice_is_the_same_bytes(make_study):
+    folder = make_study(ends={("no_attention", 2): ("DIVERGED", "", "x"), ("no_local_sfp", 3): ("RUNNING", None, None)})
+    write_report(folder)
+    first = {path.name: path.read_bytes() for path in (folder / "report").iterdir()}
+    shutil.rmtree(folder / "report")
+    again = [sys.executable, "-m", "analysis.report", str(folder)]
+    elsewhere = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
+    subprocess.run(again, check=True, capture_output=True, cwd=ROOT, env=elsewhere)
+    assert {path.name: path.read_bytes() for path in (folder / "report").iterdir()} == first
+
+
+def test_the_page_is_well_formed_and_needs_no_network(make_study):
+    found = page(make_study())
+    assert found.open == []
+    links = [value for _, attributes in found.elements for name, value in attributes.items() if name in ("href", "src")]
+    assert all(link.startswith(("#", "data:image/jpeg;base64,")) for link in links)
+    addresses = set(re.findall(r"https?://[^\s\"'<]+", found.source))
+    assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert "@import" not in found.source
+    assert not found.all("script")
+
+
+def test_every_picture_has_a_text_and_every_name_is_given_once(make_study):
+    found = page(make_study())
+    assert len(found.all("img")) == 2 * 9
+    assert all(image["alt"] for image in found.all("img"))
+    assert all(figure["aria-label"] for figure in found.all("svg"))
+    names = [attributes["id"] for _, attributes in found.elements if "id" in attributes]
+    assert len(names) == len(set(names))
+
+
+def test_the_page_says_what_was_asked_found_and_how(make_study):
+    found = page(make_study()).text
+    for expected in (
+        "Which of attention, local discriminator, local sfp, global sfp and relativistic matter for PSNR",
+        "Without attention, PSNR on these 2 images falls by",
+        "Methods that learn nothing beat the trained full model: gain on PSNR",
+        "A few bundled photographs & a recipe",
+        "mean over its last 2 evaluations",
+        "p-values are adjusted for the 5 declared comparisons (Holm)",
+        "0123abc",
+    ):
+        assert expected in found
+
+
+def test_the_page_and_the_markdown_give_the_same_verdicts(make_study):
+    folder = make_study()
+    text, words = markdown(folder), page(folder).text
+    sentences = re.findall(r"^- \*\*.*?\*\*: (.*)$", text, flags=re.MULTILINE)
+    assert len(sentences) == 5
+    assert all(sentence in words for sentence in sentences)
+    assert re.search(r"^\| gain \| 17\.70 \| 0\.620 \| 4\.40 \|", text, flags=re.MULTILINE)
+
+
+def test_an_unfinished_study_says_so_first(make_study):
+    ends = {
+        ("baseline", 3): ("RUNNING", None, None), ("no_attention", 3): ("PLANNED", None, None),
+        ("no_local_sfp", 3): ("DIVERGED", "", "x"), ("no_global_sfp", 3): ("FAILED", "bug", "x"),
+    }  # fmt: skip
+    folder = make_study(ends=ends)
+    expected = "15 of 18 trials have a result; 1 running, 1 waiting and 1 failed."
+    assert f"**Unfinished.** {expected}" in markdown(folder)
+    found = page(folder).text
+    assert found.index(expected) < found.index("Verdicts")
+
+
+def test_a_study_without_any_result_has_a_report(make_study):
+    folder = make_study(ends=dict.fromkeys(EVERY, ("PLANNED", None, None)))
+    found = page(folder)
+    assert "0 of 18 trials have a result; 18 waiting." in found.text
+    assert "No verdict on attention: no completed trial of no_attention and of baseline." in found.text
+    assert not found.all("svg")
+
+
+def test_a_study_of_the_full_model_alone_has_a_report(make_study):
+    found = page(make_study(variants=(Variant("baseline"),)))
+    assert "This study has no variant to compare with the full model." in found.text
+
+
+def test_what_broke_is_listed_with_its_message_and_nothing_in_it_is_markup(make_study):
+    message = "DivergedError: the loss is <script>alert(1)</script> & not finite\nTraceback"
+    folder = make_study(
+        ends={("no_attention", 2): ("DIVERGED", "", message), ("baseline", 1): ("FAILED", "memory", "")}
+    )
+    found = page(folder)
+    assert "the loss is <script>alert(1)</script> & not finite" in found.text
+    assert not found.all("script")
+    assert "Traceback" not in found.text
+    assert "failed (memory)" in found.text
+    assert "without attention: 1 of 3 (95 % interval of the share: 6 to 79 %)" in found.text
+
+
+def test_deviations_and_mixed_devices_are_announced_and_listed(make_study):
+    folder = make_study()
+    with sqlite3.connect(folder / "ledger.db") as db:
+        db.execute("INSERT INTO deviation VALUES (1, ?, 1, 'seeds: 2 -> 3, after 12 trials')", [BEGIN])
+        db.execute('UPDATE attempt SET record = \'{"device": "cuda"}\' WHERE trial = 1')
+    db.close()
+    found = page(folder).text
+    assert "The plan was changed after the first trial: 1 deviation" in found
+    assert "seeds: 2 -> 3, after 12 trials" in found
+    assert "The trials differ in device" in found
+    assert "cuda (1 trial), cpu (17 trials)" in found
+
+
+def test_fewer_evaluations_than_declared_are_announced(make_study):
+    rules = {"primary": "eval/psnr_db", "matters": {}, "images": "these", "at": 9}
+    assert "mean of 4 evaluations" in page(make_study(analysis=rules)).text
+
+
+def test_a_sample_of_scenes_is_said_to_be_one(make_study):
+    rules = {"primary": "eval/psnr_db", "matters": {"eval/psnr_db": 0.5}, "images": "sample", "at": 2}
+    images = {"LOL": {f"{n}": f"scene {n // 2}" for n in range(16)}}
+    found = page(make_study(analysis=rules, images=images, pictures=False)).text
+    assert "on images like these (8 scenes)" in found
+    assert "MOVER for crossed random effects" in found
+
+
+def test_missing_pictures_leave_a_word_in_their_place(make_study):
+    folder = make_study()
+    shutil.rmtree(folder / "storage")
+    found = page(folder)
+    assert not found.all("img")
+    assert "The file cannot be read from here." in found.text
+
+
+def test_a_report_can_be_written_while_a_driver_writes(make_study):
+    folder = make_study()
+    writer = sqlite3.connect(folder / "ledger.db", isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    writer.execute("DELETE FROM step")
+    assert "All 18 trials" in page(folder).text
+    writer.execute("ROLLBACK")
+    writer.close()
+
+
+def test_the_command_prints_variants_verdicts_and_the_path(make_study, capsys):
+    folder = make_study()
+    assert main([str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"without attention +\d+\.\d\d ± \d", printed)
+    assert "Without attention, PSNR on these 2 images falls by" in printed
+    assert printed.strip().endswith(str(folder / "report" / "index.html"))
+    assert "\x1b[" not in printed
+
+
+def test_the_command_answers_a_missing_study_in_one_sentence(tmp_path, capsys):
+    assert main([str(tmp_path / "none")]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert re.fullmatch(r"no study '.*none': expected a folder with a ledger.db, or a study's name; .*\n", printed.err)

@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+
+from analysis.frames import load_images
+from analysis.ledger import open_ledger
+from analysis.tables import metric_digits, read, tables
+from tests.analysis.synthetic import LEAVE_ONE_OUT, REFERENCES
+
+EVERY = [(variant.name, seed) for variant in LEAVE_ONE_OUT for seed in (1, 2, 3)]
+
+
+def made(folder):
+    with open_ledger(folder) as ledger:
+        readings = read(ledger, "fixed")
+    return readings, tables(readings)
+
+
+def test_a_variants_row_is_mean_and_deviation_over_seeds_of_means_over_images(make_study):
+    folder = make_study()
+    _, found = made(folder)
+    images = load_images(folder).query("variant == 'no_attention'")
+    means = images.groupby("seed")["eval/psnr_db"].mean().to_numpy()
+    row = found.variants.set_index("row").loc["no_attention"]
+    assert row["eval/psnr_db"] == pytest.approx(means.mean())
+    assert row["eval/psnr_db sd"] == pytest.approx(np.std(means, ddof=1))
+    assert (row["seeds"], row["images"], row["completed"], row["eval/psnr_db n"]) == (3, 2, 3, 3)
+
+
+def test_methods_that_learn_nothing_stand_below_the_variants_the_input_first(make_study):
+    _, found = made(make_study())
+    assert found.variants["row"].tolist()[-3:] == ["input", "gain", "gamma"]
+    assert found.variants.set_index("row").at["gain", "eval/ssim"] == pytest.approx(REFERENCES["gain"][1])
+
+
+def test_every_ending_is_counted_with_the_interval_of_its_share(make_study):
+    ends = {
+        ("no_attention", 1): ("DIVERGED", "", "x"), ("no_attention", 2): ("FAILED", "bug", "x"),
+        ("no_local_sfp", 3): ("RUNNING", None, None), ("no_local_sfp", 2): ("PLANNED", None, None),
+    }  # fmt: skip
+    _, found = made(make_study(ends=ends))
+    table = found.variants.set_index("row")
+    counts = ["completed", "stopped", "diverged", "failed", "unfinished"]
+    assert table.loc["no_attention", counts].tolist() == [1, 0, 1, 1, 0]
+    assert table.loc["no_local_sfp", counts].tolist() == [1, 0, 0, 0, 2]
+    # Wilson, 2 of 3 and 0 of 1.
+    assert table.loc["no_attention", ["broke_low", "broke_high"]].tolist() == pytest.approx([0.2077, 0.9385], abs=5e-5)
+    assert table.loc["no_local_sfp", ["broke_low", "broke_high"]].tolist() == pytest.approx([0, 0.7935], abs=5e-5)
+
+
+def test_sets_have_rows_of_their_own_and_no_psnr_without_references(make_study):
+    images = {"LOL": {"a": "a", "b": "b"}, "DICM": {"c": "c"}}
+    _, found = made(make_study(images=images, unpaired=("DICM",)))
+    table = found.variants.set_index(["row", "set"])
+    assert np.isnan(table.at[("baseline", "DICM"), "eval/psnr_db"])
+    assert np.isfinite(table.at[("baseline", "LOL"), "eval/psnr_db"])
+    assert np.isfinite(table.at[("baseline", "DICM"), "eval/niqe"])
+    assert table["images"].groupby("set").unique().map(list).to_dict() == {"DICM": [1], "LOL": [2]}
+
+
+def test_a_seed_that_lacks_an_image_does_not_enter_the_mean_of_that_metric(make_study):
+    folder = make_study()
+    with open_ledger(folder) as ledger:
+        readings = read(ledger, "fixed")
+    images = readings.images
+    hole = (images["variant"] == "no_attention") & (images["seed"] == 2) & (images["image"] == "cat")
+    images.loc[hole, "eval/niqe"] = np.nan
+    table = tables(readings).variants.set_index("row")
+    whole = images[(images["variant"] == "no_attention") & (images["seed"] != 2)]
+    assert table.at["no_attention", "eval/niqe"] == pytest.approx(whole["eval/niqe"].mean())
+    assert table.loc["no_attention", ["eval/niqe n", "eval/psnr_db n"]].tolist() == [2, 3]
+
+
+def test_verdicts_find_the_truth_of_the_made_up_study(make_study):
+    _, found = made(make_study(seeds=range(1, 9)))
+    primary = found.verdicts[found.verdicts["role"] == "primary"].set_index("component")
+    assert primary["verdict"].to_dict() == {
+        "attention": "helps",
+        "local_discriminator": "equivalent",
+        "local_sfp": "equivalent",
+        "global_sfp": "helps",
+        "relativistic": "hurts",
+    }
+    assert primary["difference"].tolist() == pytest.approx([-1.6, -0.2, 0.02, -3.4, 0.9], abs=0.25)
+
+
+def test_other_metrics_have_intervals_but_neither_p_nor_verdict(make_study):
+    _, found = made(make_study())
+    others = found.verdicts[found.verdicts["role"] == "exploratory"]
+    assert set(others["metric"]) == {"eval/ssim", "eval/niqe", "eval/luminance_error_levels"}
+    assert others["low"].notna().all()
+    assert others[["p", "p_adjusted"]].isna().all(axis=None)
+    assert set(others["verdict"]) == {""}
+    assert others["why"].str.startswith("exploratory").all()
+
+
+def test_the_bound_scores_a_broken_trial_as_the_untouched_input(make_study):
+    folder = make_study(seeds=(1, 2, 3, 4), ends={("no_attention", 4): ("DIVERGED", "", "x")})
+    readings, found = made(folder)
+    primary = found.verdicts[found.verdicts["role"] == "primary"].set_index("variant")
+    means = readings.images.groupby(["variant", "seed"])["eval/psnr_db"].mean()
+    untouched = readings.references.query("method == 'input'")["eval/psnr_db"].mean()
+    differences = [means["no_attention", seed] - means["baseline", seed] for seed in (1, 2, 3)]
+    assert primary.at["no_attention", "difference"] == pytest.approx(np.mean(differences))
+    bound = np.mean([*differences, untouched - means["baseline", 4]])
+    assert primary.at["no_attention", "bound_difference"] == pytest.approx(bound)
+    assert primary["bound_difference"].notna().tolist() == [True, False, False, False, False]
+
+
+def test_a_broken_full_model_bounds_every_comparison(make_study):
+    _, found = made(make_study(ends={("baseline", 1): ("FAILED", "bug", "x")}))
+    primary = found.verdicts[found.verdicts["role"] == "primary"]
+    assert primary["bound_difference"].notna().all()
+
+
+def test_a_study_without_results_has_a_row_for_each_variant_and_a_reason_for_each_verdict(make_study):
+    readings, found = made(make_study(ends=dict.fromkeys(EVERY, ("PLANNED", None, None))))
+    variants = found.variants[found.variants["kind"] == "variant"]
+    assert variants["row"].tolist() == [variant.name for variant in LEAVE_ONE_OUT]
+    assert variants["seeds"].tolist() == [0] * 6
+    assert found.verdicts.query("role == 'primary'")["why"].str.startswith("no completed trial of no_").all()
+    assert metric_digits(readings, "eval/psnr_db") == 2

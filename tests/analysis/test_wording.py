@@ -1,0 +1,145 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis.comparison import Contrast
+from analysis.ledger import Metric, Study
+from analysis.statistics import seeds_range
+from analysis.wording import bound, brightening, digits, estimate, label, listed, number, question, sentence
+
+PSNR = Metric("eval/psnr_db", "PSNR (dB)", True, True)
+NIQE = Metric("eval/niqe", "NIQE", False, False)
+STUDY = Study("s", Path(), (PSNR, NIQE), "eval/psnr_db", {"eval/psnr_db": 0.5}, "these", 4, {}, "d", {})
+ROW = {
+    "variant": "no_local_sfp", "compared_to": "baseline", "component": "local_sfp", "present": False,
+    "difference": -1.2, "low": -2.0, "high": -0.4, "p": 0.01, "deviation": 0.5, "seeds": 3, "images": 2, "scenes": 2,
+    "verdict": "helps", "why": "",
+}  # fmt: skip
+
+
+def said(study=STUDY, **change):
+    return sentence({**ROW, **change}, study, decimals=2, family=5)
+
+
+def test_a_component_that_helps_is_said_by_what_is_lost_without_it():
+    assert said() == "Without local sfp, PSNR on these 2 images falls by 1.20 dB (0.40 to 2.00): local sfp helps."
+
+
+def test_a_component_that_hurts_is_said_by_what_is_gained_without_it():
+    expected = "Without local sfp, PSNR on these 2 images rises by 0.90 dB (0.10 to 1.70): local sfp hurts."
+    assert said(verdict="hurts", difference=0.9, low=0.1, high=1.7) == expected
+
+
+def test_an_added_component_is_said_against_what_it_was_added_to():
+    found = said(variant="only_x", component="x", compared_to="bare", present=True, difference=1.2, low=0.4, high=2.0)
+    assert found == "With x, PSNR on these 2 images rises by 1.20 dB (0.40 to 2.00) against bare: x helps."
+
+
+def test_equivalence_names_the_margin():
+    found = said(verdict="equivalent", difference=0.05, low=-0.1, high=0.2)
+    assert "changes by +0.05 dB (\u22120.10 to +0.20), less than the 0.5 dB that matters" in found
+
+
+def test_the_undecided_are_told_how_many_seeds_would_decide():
+    found = said(verdict="undecided", p=0.4, low=-2.6, high=0.2)
+    assert found.startswith("Without local sfp, PSNR on these 2 images changes by \u22121.20 dB (\u22122.60 to +0.20):")
+    few, many = seeds_range(0.5, 0.5, seeds=3, level=0.05 / 5)
+    outlook = f"At a margin of 0.5 dB it would take about {few} to {many} seeds; there are 3."
+    assert found.endswith(f": undecided. {outlook}")
+
+
+def test_an_interval_without_zero_that_stays_undecided_is_explained():
+    assert "undecided among 5 comparisons." in said(verdict="undecided", p=0.03)
+
+
+def test_very_many_seeds_are_not_counted_out():
+    assert "to more than 1000 seeds" in said(verdict="undecided", deviation=5.0)
+
+
+def test_without_a_margin_no_number_of_seeds_is_promised():
+    assert "No margin was declared" in said(replace(STUDY, matters={}), verdict="undecided")
+
+
+def test_a_sample_speaks_of_images_like_these():
+    found = said(replace(STUDY, images="sample"), scenes=9)
+    assert found.startswith("Without local sfp, PSNR on images like these (9 scenes) falls")
+
+
+def test_no_verdict_comes_with_its_reason():
+    found = said(verdict="", why="2 complete seeds, 3 are needed for an interval")
+    assert found == "No verdict on local sfp: 2 complete seeds, 3 are needed for an interval."
+
+
+def test_the_bound_is_said_only_where_trials_broke_down():
+    nothing = float("nan")
+    assert bound({"bound_difference": nothing, "bound_low": nothing, "bound_high": nothing}, STUDY, decimals=2) == ""
+    found = bound({"bound_difference": -3.0, "bound_low": -9.0, "bound_high": 3.0}, STUDY, decimals=1)
+    assert found.endswith("they would make it \u22123.0 dB (\u22129.0 to +3.0).")
+
+
+def test_brightening_that_beats_the_full_model_is_named_metric_by_metric():
+    table = pd.DataFrame(
+        [
+            ("baseline", "variant", "photos", 15.2, 4.0), ("input", "reference", "photos", 8.0, 4.5),
+            ("gain", "reference", "photos", 17.9, 3.9), ("gamma", "reference", "photos", 16.0, 4.4),
+        ],
+        columns=["row", "kind", "set", "eval/psnr_db", "eval/niqe"],
+    )  # fmt: skip
+    assert brightening(table, STUDY) == (
+        "Methods that learn nothing beat the trained full model: "
+        "gain on PSNR (17.90 against 15.20) and NIQE (3.90 against 4.00); gamma on PSNR (16.00 against 15.20)."
+    )
+    worse = table.assign(**{"eval/psnr_db": [20.0, 8, 9, 10], "eval/niqe": [3.0, 4, 4, 4]})
+    assert brightening(worse, STUDY) == "No method that learns nothing beats the full model on any metric."
+    assert brightening(table[table["kind"] == "reference"], STUDY) == ""
+
+
+@pytest.mark.parametrize(
+    ("contrast", "expected"),
+    [
+        (Contrast("no_local_sfp", component="local_sfp"), "without local sfp"),
+        (Contrast("only_x", "bare", "x", present=True), "only x"),
+        (Contrast("wide_net", present=True), "wide net"),
+        (Contrast("placebo", component="placebo"), "placebo"),
+    ],
+)
+def test_variants_have_readable_names(contrast, expected):
+    assert label(contrast) == expected
+
+
+@pytest.mark.parametrize(
+    ("family", "expected"),
+    [
+        ([Contrast("a", component="x"), Contrast("b", component="y_z")], "Which of x and y z matter for PSNR, and"),
+        ([Contrast("a", component="x"), Contrast("placebo", component="placebo")], "Does x matter for PSNR, and"),
+        ([Contrast("wide", present=True)], "Which variant changes PSNR, and"),
+    ],
+)
+def test_the_question_names_the_components(family, expected):
+    assert question(STUDY, family).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "signed", "text"),
+    [
+        (-0.004, 2, True, "0.00"), (0.004, 2, True, "0.00"), (-1.26, 1, False, "\u22121.3"), (2, 2, True, "+2.00"),
+        (float("nan"), 2, False, "\u2013"), (float("inf"), 2, False, "\u2013"),
+    ],
+)  # fmt: skip
+def test_numbers_have_true_signs_and_no_signed_zero(value, decimals, signed, text):
+    assert number(value, decimals, signed=signed) == text
+
+
+def test_decimals_follow_the_size_of_the_values():
+    assert [digits(value) for value in (0.7, 1.0, 17.3, 170, 0, float("nan"))] == [3, 3, 2, 1, 2, 2]
+
+
+def test_estimates_without_an_interval_show_the_difference_alone():
+    assert estimate({"difference": -1.234, "low": float("nan"), "high": float("nan")}, 2) == "\u22121.23"
+    assert estimate({"difference": 1.0, "low": -0.5, "high": 2.5}, 1) == "+1.0 [\u22120.5, +2.5]"
+
+
+def test_lists_read_like_prose():
+    assert [listed(list(words)) for words in ("a", "ab", "abc")] == ["a", "a and b", "a, b and c"]
