@@ -1,0 +1,109 @@
+"""The files that runs keep, laid out in a folder as MLflow will show them. Large files are linked, not copied."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+from pyarrow import parquet
+
+from analysis.schema import COMPLETED
+from platform.mirror_ledger import Facts, Ledger, Trial
+
+__all__ = ["digest", "lay_out_spec", "lay_out_study", "lay_out_trial"]
+
+STUDY_TABLES = (
+    "study", "spec", "deviation", "driver", "variant", "trial", "cell", "attempt", "decision",
+    "scene", "reference", "reference_picture",
+)  # fmt: skip
+"""The tables that belong to no trial alone; with each trial's curves and image scores they are the whole ledger."""
+GENERATOR = "generator.pt"
+_TYPES = {"TEXT": pyarrow.string(), "INTEGER": pyarrow.int64(), "REAL": pyarrow.float64()}
+
+
+def lay_out_trial(folder: Path, ledger: Ledger, trial: Trial, storage: Path) -> list[str]:
+    """Lay out what an ended trial leaves: curves, image scores, last pictures, the generator, a failure's message.
+
+    Returns:
+        The files that the ledger names but the storage folder lacks.
+    """
+    number = trial.begun.number
+    image = ledger.columns("image")
+    _write(folder / "image_scores.parquet", image, ledger.rows("SELECT * FROM image WHERE trial = ?", number))
+    curves = {"trial": "INTEGER", "step": "INTEGER", "at": "REAL", "seconds": "REAL", "metric": "TEXT", "value": "REAL"}
+    _write(folder / "curves.parquet", curves, ledger.rows(
+        "SELECT trial, step, at, seconds, metric, value FROM step LEFT JOIN report USING (trial, step) WHERE trial = ?",
+        number,
+    ))  # fmt: skip
+    if trial.message:
+        (folder / "message.txt").write_text(trial.message)
+    missing = []
+    for row in ledger.rows("SELECT pictures FROM step WHERE trial = ? ORDER BY step DESC LIMIT 1", number):
+        for picture, path in json.loads(row["pictures"]).items():
+            missing += _link(folder / "pictures", picture, storage / path)
+    for row in ledger.rows(
+        "SELECT checkpoint FROM step WHERE trial = ? AND checkpoint IS NOT NULL ORDER BY step", number
+    )[-1:]:
+        generator = (storage / row["checkpoint"]).with_name(GENERATOR)
+        if trial.begun.state == COMPLETED or generator.is_file():  # a training cut short leaves none
+            missing += _link(folder / "checkpoint", "generator", generator)
+    return missing
+
+
+def lay_out_spec(folder: Path, facts: Facts) -> None:
+    """Lay out the resolved spec."""
+    (folder / "spec.json").write_text(json.dumps(facts.spec, indent=2, sort_keys=True) + "\n")
+
+
+def lay_out_study(folder: Path, ledger: Ledger, facts: Facts, report: Path) -> list[str]:
+    """Lay out what belongs to the study as a whole: spec, report, tables, pictures of what learns nothing.
+
+    Returns:
+        The files that the ledger names but the storage folder lacks.
+    """
+    lay_out_spec(folder, facts)
+    for file in _files(report):
+        _link(folder / "report", str(file.relative_to(report)), file)
+    (folder / "ledger").mkdir()
+    for table in STUDY_TABLES:
+        _write(folder / "ledger" / f"{table}.parquet", ledger.columns(table), ledger.rows(f'SELECT * FROM "{table}"'))
+    missing = []
+    for row in ledger.rows("SELECT method, picture, path FROM reference_picture ORDER BY data"):
+        missing += _link(folder / "pictures" / row["method"], row["picture"], facts.storage / row["path"])
+    return missing
+
+
+def digest(folder: Path) -> str:
+    """Return a digest of every file below `folder`, by name and content; '' if there is none."""
+    found = hashlib.sha256()
+    files = _files(folder)
+    for path in files:
+        found.update(f"{path.relative_to(folder)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\0".encode())
+    return found.hexdigest()[:16] if files else ""
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _write(path: Path, columns: dict[str, str], rows: Sequence[Any]) -> None:
+    """Write rows as Parquet; `columns` are their names and SQLite's types, so that a column of NULLs has one too."""
+    fields = [pyarrow.field(name, _TYPES[kind]) for name, kind in columns.items()]
+    values = list(zip(*rows, strict=True)) or [()] * len(fields)
+    arrays = [pyarrow.array(column, field.type) for column, field in zip(values, fields, strict=True)]
+    parquet.write_table(pyarrow.Table.from_arrays(arrays, schema=pyarrow.schema(fields)), path)
+
+
+def _link(folder: Path, name: str, source: Path) -> list[str]:
+    """Link `source` into `folder` under `name`, with its own suffix; return it if it is missing."""
+    if not source.is_file():
+        return [str(source)]
+    place = folder / (name if name.endswith(source.suffix) else name + source.suffix)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.unlink(missing_ok=True)
+    place.symlink_to(source.resolve())
+    return []

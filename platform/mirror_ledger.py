@@ -1,0 +1,250 @@
+"""What the mirror reads of a ledger. The driver may be writing at the same time; nothing is written here."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.schema import COMPLETED, DIVERGED, FAILED, STOPPED, VERSION
+from platform.errors import LedgerError
+
+__all__ = ["ENDED", "Begun", "Facts", "Ledger", "Point", "Trial", "lock_is_held"]
+
+ENDED = frozenset((COMPLETED, STOPPED, DIVERGED, FAILED))
+_ENDED_SQL = ", ".join(f"'{state}'" for state in sorted(ENDED))
+
+# A step may be trained again until a checkpoint holds it or the trial has ended: only then is it settled.
+_BEGUN = f"""
+SELECT t.number, t.state, t.ended, coalesce(a.number, 0), a.ended, a.driver, coalesce((
+    SELECT s.step FROM step s
+    WHERE s.trial = t.number AND (s.checkpoint IS NOT NULL OR t.state IN ({_ENDED_SQL}))
+    ORDER BY s.step DESC LIMIT 1), 0)
+FROM trial t
+LEFT JOIN attempt a ON a.trial = t.number AND a.number = (SELECT max(number) FROM attempt WHERE trial = t.number)
+WHERE t.state <> 'PLANNED' OR a.number IS NOT NULL
+ORDER BY t.number
+"""
+_TRIAL = """
+SELECT t.*, a.record AS attempt_record, d.record AS driver_record,
+    coalesce((SELECT min(started) FROM attempt WHERE trial = t.number), t.started, t.planned) AS begun,
+    coalesce(t.ended, max(coalesce(a.ended, 0), coalesce(a.started, t.started, t.planned),
+        coalesce((SELECT max(at) FROM step WHERE trial = t.number), 0))) AS left_off
+FROM trial t
+LEFT JOIN attempt a ON a.trial = t.number AND a.number = :attempt
+LEFT JOIN driver d ON d.number = a.driver
+WHERE t.number = :number
+"""
+_POINTS = """
+SELECT r.step, s.at, r.metric, r.value FROM report r JOIN step s USING (trial, step)
+WHERE r.trial = ? AND r.step > ? AND r.step <= ? ORDER BY r.step, r.metric
+"""
+_LAST_SIGN = """
+SELECT max(at) FROM (
+    SELECT max(at) AS at FROM step UNION ALL SELECT max(ended) FROM attempt UNION ALL SELECT max(started) FROM driver)
+"""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A trial that has begun, as far as it can still change: equal values, nothing new to copy."""
+
+    number: int
+    state: str
+    ended: float | None
+    attempt: int
+    attempt_ended: float | None
+    driver: int | None
+    settled: int
+    """The last step that will never be trained again; 0 if there is none."""
+    cells: tuple[tuple[str, str], ...]
+    """The stages and variants whose places in the plan it fills; none after the plan has changed."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial that has begun, with all that its run says; times in seconds since 1970."""
+
+    begun: Begun
+    id: str
+    seed: int
+    stream: str
+    settings: dict[str, Any]
+    data: str
+    kind: str | None
+    message: str | None
+    started: float
+    left_off: float
+    settled_at: float | None
+    attempt_record: dict[str, Any]
+    driver_record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of one metric; None where it could not be computed."""
+
+    step: int
+    at: float
+    metric: str
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The study itself. `started` is when its first spec was recorded, which tells two ledgers of one name apart."""
+
+    name: str
+    storage: Path
+    data: dict[str, Any]
+    started: float
+    left_off: float
+    """When the last driver ended; of one that runs or was killed, when the ledger last heard of it."""
+    spec_number: int
+    spec: dict[str, Any]
+    driver: int | None
+    """The driver that is alive, if any."""
+    driver_record: dict[str, Any]
+    states: dict[str, int]
+    """How many trials of the plan are in each state."""
+
+
+class Ledger:
+    """A study's ledger, read only."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open `folder`/ledger.db.
+
+        Raises:
+            LedgerError: if there is none, or it is of another version.
+        """
+        path = folder / "ledger.db"
+        if not path.is_file():
+            raise LedgerError(f"{folder}: expected the folder of a study, but it holds no ledger.db")
+        self._driver_lock = folder / "driver.lock"
+        self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=20)
+        self._db.row_factory = sqlite3.Row
+        try:
+            found = self._study().get("schema")
+        except sqlite3.DatabaseError as error:
+            raise LedgerError(f"{path}: expected a study's ledger, but SQLite says: {error}") from error
+        if found != VERSION:
+            raise LedgerError(f"{path}: expected a ledger of version {VERSION}, got {found}: use the matching release")
+
+    def change(self) -> int:
+        """Return a number that differs from the last one if the ledger was written to; costs microseconds."""
+        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
+
+    def driver_runs(self) -> bool:
+        """Whether the last driver still runs: it has not signed off and holds the study's lock.
+
+        A killed driver loses its lock. Another process that only looks at the study may hold it then, so the holder's
+        name, which `platform.ledger` leaves in the file, has to be the driver's.
+        """
+        row = self._db.execute("SELECT ended, host, pid FROM driver ORDER BY number DESC LIMIT 1").fetchone()
+        if row is None or row["ended"] is not None or not lock_is_held(self._driver_lock):
+            return False
+        return {row["host"], str(row["pid"])} <= set(self._driver_lock.read_text().split())
+
+    def facts(self) -> Facts:
+        """Return what is true of the study at this moment.
+
+        Raises:
+            LedgerError: if no spec or no driver is recorded yet.
+        """
+        with self._moment():
+            study = self._study()
+            spec = self._db.execute("SELECT number, resolved FROM spec ORDER BY number DESC LIMIT 1").fetchone()
+            driver = self._db.execute("SELECT * FROM driver ORDER BY number DESC LIMIT 1").fetchone()
+            if spec is None or driver is None:
+                raise LedgerError(f"the ledger of {study.get('name')} records no driver and spec yet: start the sweep")
+            counted = self._db.execute(
+                "SELECT state, count(*) FROM trial WHERE number IN (SELECT trial FROM cell) GROUP BY state"
+            )
+            return Facts(
+                name=study["name"],
+                storage=Path(study["storage"]),
+                data=study.get("data") or {},
+                started=float(self._db.execute("SELECT min(at) FROM spec").fetchone()[0]),
+                left_off=float(driver["ended"] or self._db.execute(_LAST_SIGN).fetchone()[0]),
+                spec_number=spec["number"],
+                spec=json.loads(spec["resolved"]),
+                driver=driver["number"] if self.driver_runs() else None,
+                driver_record=json.loads(driver["record"]),
+                states=dict(counted.fetchall()),
+            )
+
+    def begun(self) -> list[Begun]:
+        """Return every trial that has begun, in the order of the plan."""
+        with self._moment():
+            cells = defaultdict(list)
+            for trial, stage, variant in self._db.execute("SELECT DISTINCT trial, stage, variant FROM cell"):
+                cells[trial].append((stage, variant))
+            return [Begun(*[*row, tuple(sorted(cells[row[0]]))]) for row in self._db.execute(_BEGUN).fetchall()]
+
+    def trial(self, begun: Begun) -> Trial:
+        """Return all that the run of this trial says, its points apart."""
+        with self._moment():
+            row = self._db.execute(_TRIAL, {"number": begun.number, "attempt": begun.attempt}).fetchone()
+            return Trial(
+                begun=begun,
+                id=row["id"],
+                seed=row["seed"],
+                stream=row["stream"],
+                settings=json.loads(row["settings"]),
+                data=row["data"],
+                kind=row["kind"],
+                message=row["message"],
+                started=row["begun"],
+                left_off=row["left_off"],
+                settled_at=self.at(begun.number, begun.settled),
+                attempt_record=json.loads(row["attempt_record"] or "{}"),
+                driver_record=json.loads(row["driver_record"] or "{}"),
+            )
+
+    def at(self, trial: int, step: int) -> float | None:
+        """Return when this step was reported; None if it was not."""
+        row = self._db.execute("SELECT at FROM step WHERE trial = ? AND step = ?", (trial, step)).fetchone()
+        return None if row is None else float(row[0])
+
+    def points(self, trial: int, *, after: int, up_to: int) -> list[Point]:
+        """Return the values reported after one step and up to another."""
+        return [Point(*row) for row in self._db.execute(_POINTS, (trial, after, up_to))]
+
+    def columns(self, table: str) -> dict[str, str]:
+        """Return a table's columns and their types: TEXT, INTEGER or REAL."""
+        return {row["name"]: row["type"] for row in self.rows("SELECT name, type FROM pragma_table_info(?)", table)}
+
+    def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
+        """Return the rows of a query."""
+        return self._db.execute(query, values).fetchall()
+
+    def _study(self) -> dict[str, Any]:
+        return {key: json.loads(value) for key, value in self._db.execute("SELECT key, value FROM study")}
+
+    @contextmanager
+    def _moment(self) -> Iterator[None]:
+        """Let every statement inside see the ledger as it is at one moment."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("COMMIT")
+
+
+def lock_is_held(path: Path) -> bool:
+    """Whether a process holds the lock on this file: however it ends, the kernel frees it."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
