@@ -4,7 +4,7 @@ BIN := .venv/bin
 SPEC ?= ablation.yaml
 STUDY ?= components
 
-.PHONY: help install sweep report mlflow test test-all lint benchmarks clean
+.PHONY: help install sweep report mlflow test test-all coverage lint benchmarks clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -32,6 +32,10 @@ test: install    ## the core tests
 
 test-all: install ## every test; what is skipped is counted and named
 	$(BIN)/python -m pytest
+
+coverage: install ## the core tests with the coverage of each package, subprocesses included
+	$(BIN)/python -m pytest -m "not slow and not browser and not cluster" --cov --cov-report=term
+	for package in platform trials analysis; do $(BIN)/python -m coverage report --include="$$package/*" | tail -1 | sed "s/TOTAL/$$package/"; done
 
 lint: install    ## format, style, types and import contracts
 	$(BIN)/ruff format --check .

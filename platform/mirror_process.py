@@ -48,21 +48,25 @@ class MirrorProcess:
     ) -> None:
         if self.process is None:
             return
+        with self.console.status("copying to MLflow"):
+            self._wait(self.process)
+        left = behind(self.folder)
+        if left != 0:
+            self.console.print(
+                f"MLflow does not have {f'{left} trials' if left else 'this study'} yet "
+                f"({self.folder / 'mirror.log'} says why); nothing is lost: python -m platform.mirror {self.folder}",
+                markup=False,
+                highlight=False,
+            )
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait until the mirror has ended; end one that makes no progress any more."""
         left, patience = behind(self.folder), time.monotonic() + PATIENCE_S
-        while self.process.poll() is None and time.monotonic() < patience:
+        while process.poll() is None and time.monotonic() < patience:
             time.sleep(0.1)
             now = behind(self.folder)
             if now != left:
                 left, patience = now, time.monotonic() + PATIENCE_S
-        if self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait()
-        left = behind(self.folder)
-        if left != 0:
-            count = f"{left} trials" if left else "this study"
-            self.console.print(
-                f"MLflow does not have {count} yet ({self.folder / 'mirror.log'} says why); nothing is lost: "
-                f"python -m platform.mirror {self.folder}",
-                markup=False,
-                highlight=False,
-            )
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
