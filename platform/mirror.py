@@ -8,33 +8,33 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import json
 import os
 import re
+import shlex
 import signal
 import sqlite3
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platform.errors import LedgerError, SweepError
 from platform.mirror_ledger import Ledger
+from platform.mirror_progress import Progress, behind
 
 if TYPE_CHECKING:
     from platform.mirror_runs import Mirror
 
-__all__ = ["Progress", "behind", "main"]
+__all__ = ["behind", "main"]
 
 POLL_S = 0.5
 LONGEST_PAUSE_S = 5.0
 """Between two attempts at a server that does not answer."""
 PATIENCE_S = 60.0
 """How long a server may stay away after the driver has ended."""
-PROGRESS_FILE = "mirror.json"
 MLFLOW_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # `_follow` tries again, and looks first at what has arrived
@@ -45,36 +45,14 @@ MLFLOW_SETTINGS = {
 
 
 @dataclass
-class Progress:
-    """How far the copy is, for the terminal's view alone: the truth is on the server."""
-
-    uri: str
-    experiment: str
-    experiment_id: str = ""
-    copied: int = 0
-    """Ended trials that the server holds."""
-    of: int = 0
-    """Ended trials of the ledger."""
-    at: float = 0.0
-    """When this was written, in seconds since 1970."""
-    error: str | None = None
-
-    def write(self, folder: Path) -> None:
-        """Write this into the study's folder; a reader sees the old file or the new one, never half of it."""
-        self.at = time.time()
-        aside = folder / f".{PROGRESS_FILE}"
-        with suppress(OSError):  # on a full disk the copy goes on unseen
-            aside.write_text(json.dumps(asdict(self), indent=2) + "\n")
-            os.replace(aside, folder / PROGRESS_FILE)
-
-
-@dataclass
 class _Copying:
     """What one run of this command has in hand."""
 
     folder: Path
     ledger: Ledger
     shown: Progress
+    command: str
+    """What copies the study again."""
     stopped: bool = False
     _written: float = field(default=0.0)
 
@@ -106,15 +84,6 @@ class _Copying:
         return not self.stopped and self.shown.error is None
 
 
-def behind(folder: Path) -> int | None:
-    """Return how many ended trials the mirror has still to copy, by its own word; None if it has said nothing."""
-    try:
-        progress = json.loads((folder / PROGRESS_FILE).read_text())
-        return max(0, int(progress["of"]) - int(progress["copied"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Copy a study to MLflow; return 0 if the server then equals the ledger, otherwise 1 after a sentence."""
     arguments = _parser().parse_args(argv)
@@ -126,11 +95,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         tracking = ledger.facts().spec.get("tracking") or {}
         uri = arguments.uri or tracking.get("uri") or _default_store(folder.parent)
         experiment = arguments.experiment or tracking.get("experiment") or ledger.facts().name
-        copying = _Copying(folder, ledger, Progress(_without_password(uri), experiment))
+        asked = [f"--{key}={getattr(arguments, key)}" for key in ("uri", "experiment") if getattr(arguments, key)]
+        command = _without_password(shlex.join(["python", "-m", "platform.mirror", str(folder), *asked]))
+        copying = _Copying(folder, ledger, Progress(_without_password(uri), experiment), command)
         with _signals(copying), _alone(copying, wait=arguments.follow):
             done = _run(copying, uri, follow=arguments.follow)
-    except SweepError as error:
-        sys.stderr.write(f"{error}\n")
+    except (SweepError, sqlite3.Error) as error:
+        sys.stderr.write(f"{error if isinstance(error, SweepError) else f'the ledger cannot be read: {error}'}\n")
         return 1
     if not done:
         sys.stderr.write(f"{copying.shown.error or _unfinished(copying)}\n")
@@ -157,8 +128,8 @@ def _follow(copying: _Copying, mirror: Mirror) -> bool:
     pause, seen, ended = POLL_S, -1, 0.0
     while not copying.stopped:
         over, change = not copying.ledger.driver_runs(), copying.ledger.change()
+        ended = (ended or time.monotonic()) if over else 0.0
         if over:
-            ended = ended or time.monotonic()
             mirror.forget()
         if over or change != seen or copying.shown.error:
             if copying.copy(mirror):
@@ -197,10 +168,8 @@ def _default_store(results: Path) -> str:
 
 def _study_folder(study: str) -> Path:
     """Return the absolute folder of a study, given that or its name."""
-    named = Path("results") / study
-    return (
-        named if (named / "ledger.db").is_file() and not (Path(study) / "ledger.db").is_file() else Path(study)
-    ).resolve()
+    places = (Path(study), Path("results") / study)
+    return next((place for place in places if (place / "ledger.db").is_file()), places[0]).resolve()
 
 
 @contextmanager
@@ -246,7 +215,7 @@ def _unfinished(copying: _Copying) -> str:
 
 
 def _repeat(copying: _Copying) -> str:
-    return f"Nothing is lost, the ledger holds it all; to copy it: python -m platform.mirror {copying.folder}"
+    return f"Nothing is lost, the ledger holds it all; to copy it: {copying.command}"
 
 
 def _without_password(text: str) -> str:

@@ -40,6 +40,11 @@ class Wanted:
         return f"{self.settled} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
     @property
+    def signature(self) -> tuple[str, str, int | None]:
+        """What a run shows that holds all this: mark, status and, if it is over, end."""
+        return self.mark, self.status, self.end if self.ended else None
+
+    @property
     def ended(self) -> bool:
         """Whether the run is over, if perhaps only for now."""
         return self.status != "RUNNING"

@@ -1,4 +1,4 @@
-"""Makes an MLflow server equal to a ledger. Whatever the server holds is found out from the server itself."""
+"""Makes an MLflow server equal to a ledger, run by run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
@@ -16,28 +15,15 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from platform import mirror_artifacts as artifacts
-from platform.mirror_content import Wanted, experiment_tags, ledger_tag, milliseconds, study_run, trial_run
+from platform.mirror_content import Wanted, milliseconds, study_run, trial_run
 from platform.mirror_ledger import ENDED, Begun, Facts, Ledger, Point, Trial
+from platform.mirror_server import Run, find_experiment, find_runs
 
 __all__ = ["Mirror"]
 
-PAGE = 500
 DIGEST_LENGTH = 36  # MLflow's limit for a data set
 PASSING_TAGS = ("kind", "message", "report", "missing", "caution")
 """Tags that a run can lose again."""
-
-
-@dataclass
-class _Run:
-    """What the server holds of one run."""
-
-    id: str
-    artifacts: str
-    """Where its artifacts lie."""
-    signature: tuple[str, str, int | None]
-    tags: dict[str, str]
-    sent: int = -1
-    """Up to which step this process has sent its metrics; -1: not even its parameters."""
 
 
 @dataclass
@@ -59,11 +45,11 @@ class Mirror:
     experiment: str
     progress: Callable[[int, int], None]
     stopping: Callable[[], bool]
-    experiment_id: str = ""
-    _client: Any = None
-    _runs: dict[str, _Run] | None = None
-    _copied: int = 0
-    _done: dict[int, tuple[Begun, int | None]] = field(default_factory=dict)
+    experiment_id: str = field(default="", init=False)
+    _client: Any = field(default=None, init=False)
+    _runs: dict[str, Run] | None = field(default=None, init=False)
+    _copied: int = field(default=0, init=False)
+    _done: dict[int, tuple[Begun, int | None]] = field(default_factory=dict, init=False)
 
     def forget(self) -> None:
         """Find out anew, at the next copy, what the server holds."""
@@ -81,7 +67,8 @@ class Mirror:
         self.progress(self._copied, sum(one.state in ENDED for one in begun))
         self._client = self._client or MlflowClient(self.uri)
         if self._runs is None:
-            self._runs = self._find_runs(facts)
+            self.experiment_id = find_experiment(self._client, self.uri, name=self.experiment, facts=facts)
+            self._runs = find_runs(self._client, self.experiment_id, facts)
         parent = self._open_study(facts)
         refused = self._copy_trials(begun, facts, parent)
         if not self.stopping():
@@ -89,7 +76,7 @@ class Mirror:
         if refused:
             raise refused[0]
 
-    def _copy_trials(self, begun: list[Begun], facts: Facts, parent: _Run) -> list[MlflowException]:
+    def _copy_trials(self, begun: list[Begun], facts: Facts, parent: Run) -> list[MlflowException]:
         """Copy every trial that has changed; return why some were refused."""
         refused = []
         ended = sum(one.state in ENDED for one in begun)
@@ -111,48 +98,11 @@ class Mirror:
             self.progress(self._copied, ended)
         return refused
 
-    # --- what the server holds -------------------------------------------------------------------------------
-
-    def _find_runs(self, facts: Facts) -> dict[str, _Run]:
-        """Return the runs of this ledger by trial, the study's own under ''. What was doubled is made single."""
-        self.experiment_id = self._find_experiment(facts)
-        found: dict[str, _Run] = {}
-        query = f"tags.study = '{facts.name}' and tags.ledger = '{ledger_tag(facts)}'"
-        token, pages = None, list[Any]()
-        while not pages or token:
-            pages.append(self._client.search_runs([self.experiment_id], query, max_results=PAGE, page_token=token))
-            token = pages[-1].token
-        for run in sorted((run for page in pages for run in page), key=_preference):
-            trial = run.data.tags.get("trial", "")
-            if trial in found:
-                self._client.delete_run(run.info.run_id)
-            else:
-                found[trial] = _found(run)
-        return found
-
-    def _find_experiment(self, facts: Facts) -> str:
-        """Return the experiment's id. In a store without a server, artifacts lie in `mlartifacts` beside it."""
-        known = self._client.get_experiment_by_name(self.experiment)
-        if known is None:
-            place = None
-            if self.uri.startswith("sqlite:///"):
-                store = Path(unquote(urlsplit(self.uri).path)[1:]).resolve()
-                place = str(store.parent / "mlartifacts")
-            return str(self._client.create_experiment(self.experiment, place, experiment_tags(facts)))
-        if known.lifecycle_stage != "active":
-            raise MlflowException(
-                f"the experiment {self.experiment!r} was deleted there; restore it with `mlflow experiments restore "
-                f"-x {known.experiment_id}`, or name another with --experiment"
-            )
-        return str(known.experiment_id)
-
-    # --- one run ---------------------------------------------------------------------------------------------
-
-    def _copy_trial(self, begun: Begun, facts: Facts, parent: _Run) -> None:
+    def _copy_trial(self, begun: Begun, facts: Facts, parent: Run) -> None:
         trial = self.ledger.trial(begun)
         wanted = trial_run(trial, facts, parent.id)
         run = self._run(trial.id)
-        if run is not None and run.signature == _signature(wanted):
+        if run is not None and run.signature == wanted.signature:
             return
         if run is not None and self._retrained(run, begun.number):
             self._client.delete_run(run.id)
@@ -168,13 +118,13 @@ class Mirror:
         self._log(run, wanted, points=points, missing=missing)
         run.sent = begun.settled
 
-    def _retrained(self, run: _Run, number: int) -> bool:
+    def _retrained(self, run: Run, number: int) -> bool:
         """Whether the ledger no longer has a step that the run shows: its curves would be those of two trainings."""
         step, _, at = run.tags.get("mirrored", "").partition(" ")[0].partition("@")
         now = self.ledger.at(number, int(step or 0))
         return (milliseconds(now) if now is not None else 0) != int(at or 0)
 
-    def _open_study(self, facts: Facts) -> _Run:
+    def _open_study(self, facts: Facts) -> Run:
         """Return the study's run, made or opened again if it has to be, with the spec that holds."""
         wanted = study_run(facts, "")
         run = self._run("")
@@ -186,11 +136,11 @@ class Mirror:
                 self._store(run, folder)
         return run
 
-    def _copy_study(self, facts: Facts, run: _Run) -> None:
+    def _copy_study(self, facts: Facts, run: Run) -> None:
         """Bring the study's run up to date; when no driver runs, with its tables, pictures and report."""
         report = self.folder / "report"
         wanted = study_run(facts, "" if facts.driver is not None else artifacts.digest(report))
-        if run.signature == _signature(wanted):
+        if run.signature == wanted.signature:
             return
         missing: list[str] = []
         if wanted.ended:
@@ -199,18 +149,18 @@ class Mirror:
                 self._store(run, folder)
         self._log(run, wanted, points=[], missing=missing)
 
-    def _run(self, trial: str) -> _Run | None:
+    def _run(self, trial: str) -> Run | None:
         return (self._runs or {}).get(trial)
 
-    def _create(self, trial: str, wanted: Wanted) -> _Run:
+    def _create(self, trial: str, wanted: Wanted) -> Run:
         """Make a run with all its tags at once: one that is cut off here is found again."""
         tags = {**wanted.tags, "mirrored": wanted.mark}
-        run = _found(self._client.create_run(self.experiment_id, wanted.start, tags, wanted.name))
+        run = Run.found(self._client.create_run(self.experiment_id, wanted.start, tags, wanted.name))
         if self._runs is not None:
             self._runs[trial] = run
         return run
 
-    def _reopened(self, run: _Run, wanted: Wanted) -> _Run:
+    def _reopened(self, run: Run, wanted: Wanted) -> Run:
         """Return the run, RUNNING again if it should be."""
         mark, status, _ = run.signature
         if status != wanted.status == "RUNNING":
@@ -218,11 +168,11 @@ class Mirror:
             run.signature = (mark, "RUNNING", None)
         return run
 
-    def _store(self, run: _Run, folder: str) -> None:
+    def _store(self, run: Run, folder: str) -> None:
         """Store the files in `folder`. The client's own `log_artifacts` reads the whole run first, at 6 ms a trial."""
         get_artifact_repository(run.artifacts, tracking_uri=self.uri).log_artifacts(folder)
 
-    def _log(self, run: _Run, wanted: Wanted, *, points: list[Point], missing: list[str]) -> None:
+    def _log(self, run: Run, wanted: Wanted, *, points: list[Point], missing: list[str]) -> None:
         """Send parameters, points, tags, and the status last: only a run that has them all bears the signature."""
         tags = {**wanted.tags, "mirrored": wanted.mark, **({"missing": ", ".join(missing)[:5000]} if missing else {})}
         for key in PASSING_TAGS:
@@ -236,29 +186,13 @@ class Mirror:
         )
         if wanted.ended:
             self._client.set_terminated(run.id, wanted.status, wanted.end)
-        run.tags, run.signature = tags, _signature(wanted)
-
-
-def _signature(wanted: Wanted) -> tuple[str, str, int | None]:
-    """Return what a run shows that holds all of `wanted`."""
-    return wanted.mark, wanted.status, wanted.end if wanted.ended else None
+        run.tags, run.signature = tags, wanted.signature
 
 
 def _metric(point: Point) -> Metric:
     return Metric(
         point.metric, float("nan") if point.value is None else point.value, milliseconds(point.at), point.step
     )
-
-
-def _found(run: Any) -> _Run:
-    info = run.info
-    signature = (run.data.tags.get("mirrored", ""), info.status, None if info.status == "RUNNING" else info.end_time)
-    return _Run(info.run_id, info.artifact_uri, signature, dict(run.data.tags))
-
-
-def _preference(run: Any) -> tuple[bool, int, str]:
-    """Order runs of one trial: one that has ended before one that runs, an older one before a newer one."""
-    return run.info.status == "RUNNING", run.info.end_time or 0, run.info.run_id
 
 
 def _data_set(trial: Trial, facts: Facts) -> DatasetInput:

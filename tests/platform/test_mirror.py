@@ -472,9 +472,8 @@ def test_a_server_that_cannot_be_reached_is_named_with_the_command_that_repeats(
     said = capsys.readouterr().err
     assert f"did not take {study.name}: " in said
     assert "refused" in said
-    assert said.strip().endswith(
-        f"Nothing is lost, the ledger holds it all; to copy it: python -m platform.mirror {study.folder}"
-    )
+    repeat = f"python -m platform.mirror {study.folder} --uri={uri.replace('secret', '***')}"
+    assert said.strip().endswith(f"Nothing is lost, the ledger holds it all; to copy it: {repeat}")
     assert "secret" not in said
     assert mirror.behind(study.folder) == 2
     assert json.loads((study.folder / "mirror.json").read_text())["error"] == said.strip()
@@ -564,6 +563,7 @@ def follower(study, *arguments):
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_a_server_killed_in_the_midst_of_a_study_ends_up_with_every_trial_once(study, server):
     study.drive()
     study.trial(1)
