@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.nn import functional
 
 from tests.trials import official
 from trials.networks import Discriminator, Generator, attention_map, initialise
@@ -111,6 +112,13 @@ def test_without_attention_the_output_is_the_input_plus_what_the_network_adds():
     generator["conv10"].weight.mul_(2)
     generator["conv10"].bias.mul_(2)
     assert torch.allclose(generator(image) - image, 2 * added, atol=1e-6)
+
+
+@torch.no_grad()
+def test_of_an_odd_padding_the_smaller_half_comes_first():
+    generator, image = official.filled(Generator(2)).eval(), official.image(1, 17, 31)
+    padded = functional.pad(image, (0, 1, 7, 8), mode="reflect")
+    assert torch.equal(generator(image), generator(padded)[..., 7:24, 0:31])
 
 
 @pytest.mark.parametrize("size", [(6, 6), (16, 33), (21, 300)])

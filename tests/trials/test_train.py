@@ -10,6 +10,7 @@ from trials.config import Config
 from trials.evaluate import enhance
 from trials.networks import Generator
 from trials.progress import DivergedError, TrainError
+from trials.steps import generator_step
 from trials.train import intervals, learning_rate, seconds, train
 from trials.trainer import METRICS
 
@@ -142,6 +143,18 @@ def test_a_loss_that_is_not_finite_ends_the_training_soon_and_is_named(tiny, fol
         list(train(config, folders, seed=0, folder=tmp_path))
 
 
+def test_only_the_steps_since_the_last_look_are_suspected(tiny, folders, tmp_path, monkeypatch):
+    calls = itertools.count(1)
+
+    def breaking(gan, batch):
+        losses, scores = generator_step(gan, batch)
+        return ({**losses, "sfp_local": torch.tensor(math.inf)} if next(calls) == 25 else losses), scores
+
+    monkeypatch.setattr("trials.train.generator_step", breaking)
+    with pytest.raises(DivergedError, match="steps 21 to 40: loss/sfp_local became infinite"):
+        list(train(tiny({"steps": 50, "evaluate_every": 50}), folders, seed=0, folder=tmp_path))
+
+
 def test_weights_that_break_at_the_very_last_step_are_noticed(tiny, folders, tmp_path):
     config = tiny({"steps": 1, "optimiser.learning_rate": 1e38})
     with pytest.raises(DivergedError, match="step 1: the generator's output is not finite"):
@@ -158,8 +171,12 @@ def test_the_estimate_of_a_trials_time_grows_with_its_steps_and_evaluations(tiny
     ticks = itertools.count()
     monkeypatch.setattr("time.perf_counter", lambda: float(next(ticks)))  # each look at the clock takes a second
     threads = torch.get_num_threads()
-    assert seconds(tiny({"steps": 10, "evaluate_every": 4}), folders, threads=1) == 1 + 10 * 1 + 3 * 1
-    assert torch.get_num_threads() == threads
+    try:
+        torch.set_num_threads(2)
+        assert seconds(tiny({"steps": 10, "evaluate_every": 4}), folders, threads=1) == 1 + 10 * 1 + 3 * 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
 
 
 GOLDEN = {
