@@ -23,6 +23,8 @@ STRIDE = 16
 class Generator(nn.ModuleDict):
     """The attention-guided U-Net: conv, LeakyReLU, BatchNorm (in this order), four levels, bilinear upsampling.
 
+    A dictionary of layers, for the official names (`conv1_1.weight`) have no levels.
+
     Args:
         width: channels of the first stage, doubled at each of the four stages below (published: 32).
         attention: whether the map 1 - luminance is a fourth input channel and weighs skips, bottleneck and residual.

@@ -33,6 +33,6 @@ class Streams:
         the first half of SHA-256 over seed, stream and name, the highest word of its counter is the step, so that
         two steps are 2^192 blocks apart.
         """
-        digest = hashlib.sha256(repr((self.seed, self.stream, name)).encode()).digest()
+        digest = hashlib.sha256(repr((int(self.seed), self.stream, name)).encode()).digest()
         key = int.from_bytes(digest[:16], "little")
         return np.random.Generator(np.random.Philox(key=key, counter=step << 192))

@@ -1,8 +1,8 @@
 """One training step: what is computed in what order, with which gradients.
 
 The order is the official one: one forward of the generator; the generator moves; then the discriminators move,
-judging what the generator made *before* it moved. So both halves of a step see the same scores, and each network
-is run once.
+judging what the generator made *before* it moved. So both halves of a step see the same scores, and no image passes
+a network twice.
 """
 
 from __future__ import annotations

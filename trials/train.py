@@ -1,4 +1,4 @@
-"""The training loop of one trial. Decisions (when, at which rate) are pure functions; one function has the effects."""
+"""The training loop of one trial: when to evaluate, at which learning rate, and what is reported."""
 
 from __future__ import annotations
 
@@ -170,6 +170,7 @@ def seconds(config: Config, data: Data, *, threads: int) -> float:
 
     Raises:
         DataError: if images or VGG16's weights cannot be used.
+        DivergedError: if the generator's output is not finite after these few steps.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -192,6 +193,6 @@ def _probe(training: _Training) -> list[float]:
     durations: list[float] = []
     while len(durations) < PROBE_STEPS and sum(durations) < PROBE_SECONDS:
         begun = time.perf_counter()
-        float(_step(training, len(durations) + 1)["generator"])  # waits for the device
+        float(_step(training, step=1)["generator"])  # waits for the device
         durations.append(time.perf_counter() - begun)
     return durations

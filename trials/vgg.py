@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,9 +71,8 @@ def _parameters(vgg: Vgg) -> dict[str, tuple[Tensor, Tensor]]:
     shapes = _shapes(vgg.layer)
     if vgg.weights == "random":
         return {name: _random(name, shape) for name, shape in shapes.items()}
-    origin = "vgg.weights: imagenet" if vgg.weights == "imagenet" else f"vgg.weights: {vgg.weights}"
     state = _download() if vgg.weights == "imagenet" else _read(Path(vgg.weights))
-    return _select(state, shapes, origin)
+    return _select(state, shapes, origin=f"vgg.weights: {vgg.weights}")
 
 
 def _random(name: str, shape: tuple[int, int, int, int]) -> tuple[Tensor, Tensor]:
@@ -82,13 +82,13 @@ def _random(name: str, shape: tuple[int, int, int, int]) -> tuple[Tensor, Tensor
     return torch.from_numpy(weight), torch.zeros(shape[0])
 
 
-def _download() -> Mapping[str, Tensor]:
+def _download() -> Mapping[str, Any]:
     """Return the original VGG16, as torchvision publishes it: trained on 0..255, like the official code's copy."""
     from torchvision.models import VGG16_Weights
 
     weights = VGG16_Weights.IMAGENET1K_FEATURES
     try:
-        state: Mapping[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        state: Mapping[str, Any] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise DataError(
@@ -98,7 +98,7 @@ def _download() -> Mapping[str, Tensor]:
     return state
 
 
-def _read(path: Path) -> Mapping[str, Tensor]:
+def _read(path: Path) -> Mapping[str, Any]:
     expected = "expected `imagenet`, `random`, or a file of torch.save with the state dict of VGG16"
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -112,7 +112,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
 
 
 def _select(
-    state: Mapping[str, Tensor], shapes: dict[str, tuple[int, int, int, int]], origin: str
+    state: Mapping[str, Any], shapes: dict[str, tuple[int, int, int, int]], *, origin: str
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Return weight and bias of each convolution, from a state dict that is named in either of two ways.
 
@@ -123,7 +123,8 @@ def _select(
     parameters = {}
     for (name, shape), number in zip(shapes.items(), _torchvision_numbers(), strict=False):
         key = name if ours else f"features.{number}"
-        weight, bias = _tensor(state, f"{key}.weight", shape, origin), _tensor(state, f"{key}.bias", shape[:1], origin)
+        weight = _tensor(state, f"{key}.weight", shape=shape, origin=origin)
+        bias = _tensor(state, f"{key}.bias", shape=shape[:1], origin=origin)
         parameters[name] = (weight.flip(1) if name == "conv1_1" and not ours else weight, bias)
     return parameters
 
@@ -134,12 +135,12 @@ def _torchvision_numbers() -> list[int]:
     return [2 * i + block - 1 for i, block in enumerate(blocks)]
 
 
-def _tensor(state: Mapping[str, Tensor], key: str, shape: tuple[int, ...], origin: str) -> Tensor:
+def _tensor(state: Mapping[str, Any], key: str, *, shape: tuple[int, ...], origin: str) -> Tensor:
     value = state.get(key)
-    if value is None:
+    if not isinstance(value, Tensor):
         raise DataError(
-            f"{origin} has no entry {key}; expected VGG16's `features.0.weight`, ... or `conv1_1.weight`, ..., "
-            f"but its first entries are {', '.join(list(state)[:3]) or 'none'}"
+            f"{origin} has no tensor {key}; expected VGG16's `features.0.weight`, ... or `conv1_1.weight`, ..., "
+            f"but its first entries are {', '.join(map(str, list(state)[:3])) or 'none'}"
         )
     if tuple(value.shape) != shape or not value.is_floating_point():
         raise DataError(f"{origin}: {key} should be {shape} numbers, but is {tuple(value.shape)} of {value.dtype}")

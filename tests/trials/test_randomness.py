@@ -35,6 +35,10 @@ def test_parts_of_an_address_do_not_run_together():
     assert (draws(Streams(1, "a"), "b") != draws(Streams(1, ""), "ab")).all()
 
 
+def test_a_seed_that_comes_from_an_array_is_the_same_seed():
+    assert (draws(Streams(np.int64(3)), "a") == draws(Streams(3), "a")).all()
+
+
 def test_draws_are_the_same_on_every_machine_and_tomorrow():
     key = hashlib.sha256(b"(5, 'placebo', 'order/low')").digest()[:16]
     expected = np.random.Philox(key=int.from_bytes(key, "little"), counter=[0, 0, 0, 3])

@@ -106,7 +106,7 @@ def test_a_weight_of_the_wrong_shape_is_named(published, tmp_path):
 
 def test_a_state_dict_of_something_else_is_named_with_what_it_holds(tmp_path):
     torch.save({"fc.weight": torch.zeros(2)}, tmp_path / "a.pth")
-    with pytest.raises(DataError, match=r"a\.pth has no entry features\.0\.weight.*first entries are fc\.weight"):
+    with pytest.raises(DataError, match=r"a\.pth has no tensor features\.0\.weight.*first entries are fc\.weight"):
         Features(Vgg(weights=str(tmp_path / "a.pth"), layer="relu1_1"))
 
 
