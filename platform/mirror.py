@@ -140,7 +140,7 @@ def _follow(copying: _Copying, mirror: Mirror) -> bool:
                 pause = min(2 * pause, LONGEST_PAUSE_S)
         if ended and time.monotonic() - ended > PATIENCE_S:
             break
-        copying.sleep(pause)
+        copying.sleep(max(pause, 10 * mirror.look_s))
     return False
 
 

@@ -431,6 +431,14 @@ def test_the_default_store_lies_in_the_results_folder_with_absolute_addresses(st
     assert mirror.behind(study.folder) == 0
 
 
+def test_a_study_is_found_by_its_name_below_results(study, results, tmp_path, monkeypatch):
+    study.trial(1)
+    (tmp_path / "results").symlink_to(results)
+    monkeypatch.chdir(tmp_path)
+    assert mirror.main([study.name]) == 0
+    assert mirror.behind(study.folder) == 0
+
+
 def test_the_spec_and_the_command_line_name_the_experiment(study, client):
     study.trial(1)
     spec = {"tracking": {"uri": None, "experiment": f"{study.name} by spec"}}
@@ -451,7 +459,7 @@ def test_the_lock_of_a_real_driver_tells_that_it_runs(tmp_path):
     ledger.close()  # as a killed driver does: without signing off
     assert not read.driver_runs()
     other = subprocess.Popen(
-        [sys.executable, "-c", "import sys, pathlib, platform.ledger as l; l.Ledger(pathlib.Path(sys.argv[1])); "
+        [sys.executable, "-c", "import sys, pathlib, platform.ledger as l; held = l.Ledger(pathlib.Path(sys.argv[1])); "
          "print('held', flush=True); input()", str(tmp_path / "study")],
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
