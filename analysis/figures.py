@@ -180,7 +180,7 @@ def _figure(height_in: float, name: str, caption: str) -> Iterator[tuple[Figure,
         for axes in figure.axes:
             axes.patch.set_visible(False)
         text = io.StringIO()
-        figure.savefig(text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+        figure.savefig(text, format="svg")
     svg.append(_themed(text.getvalue(), name, caption))
 
 
