@@ -43,7 +43,7 @@ STYLE: dict[Any, Any] = {
     "ytick.labelcolor": MUTED,
     "axes.linewidth": 0.8,
 }
-WIDTH_IN = 10.3
+WIDTH_IN = 11.0
 
 
 @dataclass(frozen=True)

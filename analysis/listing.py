@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from rich import box
@@ -16,6 +17,8 @@ __all__ = ["markdown", "show"]
 
 PIPE_COLUMNS = 200
 BAR = "\\|"
+GAP = 3
+ALWAYS = 3  # columns: name, completed, the first metric
 
 
 def markdown(readings: Readings, tables: Tables) -> str:
@@ -48,17 +51,25 @@ def show(readings: Readings, tables: Tables, *, path: Path) -> None:
     for heading, text in shown.notices(readings):
         console.print(f"{heading}. {text}")
     for group in shown.groups(readings, tables):
-        title = f"{readings.study.name}, {group.name}"
-        table = Table(*_heads(group), box=box.SIMPLE_HEAD, title=title, title_justify="left")
-        for column in table.columns[1:]:
-            column.justify = "right"
-        for row in _rows(group):
-            table.add_row(*row)
-        console.print(table)
+        console.print(_table(group, title=f"{readings.study.name}, {group.name}", width=console.width))
     for one in shown.verdicts(readings, tables):
         console.print(_whole(one), soft_wrap=True)
     for sentence in (wording.brightening(tables.variants, readings.study), str(path)):
         console.print(sentence, soft_wrap=True)
+
+
+def _table(group: shown.Group, *, title: str, width: int) -> Table:
+    """Return a group as a table, with as many metrics, the first ones, as fit into `width` characters."""
+    heads, rows = _heads(group), _rows(group)
+    columns = zip(heads, zip(*rows, strict=True), strict=True)
+    widths = [max(len(text) for text in (*cells, *head.split())) for head, cells in columns]
+    fitting = max(ALWAYS, sum(total < width for total in accumulate(one + GAP for one in widths)))
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    for place, head in enumerate(heads[:fitting]):
+        table.add_column(head, justify="right" if place > 1 else "left", min_width=widths[place])
+    for row in rows:
+        table.add_row(*row[:fitting])
+    return table
 
 
 def _whole(verdict: shown.Verdict) -> str:
@@ -66,12 +77,12 @@ def _whole(verdict: shown.Verdict) -> str:
 
 
 def _heads(group: shown.Group) -> list[str]:
-    return ["", *(f"{title} {arrow}".rstrip() for title, arrow in group.heads), "Seeds", "Diverged", "Failed"]
+    return ["", "Completed", *(f"{title} {arrow}".rstrip() for title, arrow in group.heads)]
 
 
 def _rows(group: shown.Group) -> list[list[str]]:
     return [
-        [row["name"], *(f"{mean} {spread}".rstrip() for mean, spread in row["cells"]), *row["counts"]]
+        [row["name"], row["completed"], *(f"{mean} {spread}".rstrip() for mean, spread in row["cells"])]
         for row in group.rows
     ]
 

@@ -39,7 +39,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Group:
-    """The variants on one set of images: heads (title, arrow), and rows of `name`, `kind`, `cells`, `counts`.
+    """The variants on one set of images: heads (title, arrow), and rows of `name`, `kind`, `completed`, `cells`.
 
     A cell is a mean and its spread over seeds.
     """
@@ -156,7 +156,7 @@ def _group(readings: Readings, name: str, part: pd.DataFrame) -> Group:
             "name": names.get(row["row"], row["row"]),
             "kind": row["kind"],
             "cells": [_cell(row, key, decimals) for key, decimals in places.items()],
-            "counts": [_count(row[column]) for column in ("seeds", "diverged", "failed")],
+            "completed": _completed(row),
         }
         for row in part.to_dict("records")
     ]
@@ -178,7 +178,7 @@ def _progress(readings: Readings) -> list[tuple[str, str]]:
 def _cautions(readings: Readings) -> list[tuple[str, str]]:
     found = []
     if readings.study.data.get("caution"):
-        found.append(("For trying", str(readings.study.data["caution"])))
+        found.append(("Caution", str(readings.study.data["caution"])))
     fewest = readings.images["evaluations"].min() if len(readings.images) else readings.study.at
     if fewest < readings.study.at:
         text = f"Some scores are the mean of {fewest} evaluations, because their trials have no more"
@@ -211,5 +211,10 @@ def _cell(row: Mapping[Any, Any], key: str, decimals: int) -> tuple[str, str]:
     return mean, (f"\u00b1 {number(spread, decimals)}" if isfinite(spread) else "") + few
 
 
-def _count(value: Any) -> str:
-    return "" if pd.isna(value) else f"{value:,}"
+def _completed(row: Mapping[Any, Any]) -> str:
+    """Return how many of a variant's trials are completed, and how others ended; nothing for a reference."""
+    if row["kind"] == "reference":
+        return ""
+    counts = {state: int(row[state]) for state in ("completed", "stopped", "diverged", "failed", "unfinished")}
+    others = "".join(f", {counts[state]} {state}" for state in ("stopped", "diverged", "failed") if counts[state])
+    return f"{counts['completed']} of {sum(counts.values())}{others}"

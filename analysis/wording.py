@@ -153,7 +153,9 @@ def brightening(table: pd.DataFrame, study: Study) -> str:
             compared += 1
             if theirs != ours and (theirs > ours) == metric.higher_is_better:
                 place = f"{row['set']}: " if len(trained) > 1 else ""
-                wins.setdefault(row["row"], []).append(f"{metric.name} ({place}{_against(theirs, ours)})")
+                wins.setdefault(row["row"], []).append(
+                    f"{metric.name.replace(', ', ' ')} ({place}{_against(theirs, ours)})"
+                )
     if not compared:
         return ""
     if not wins:

@@ -92,3 +92,13 @@ def test_trials_that_have_no_score_show_a_dash(made):
 def test_labels_follow_the_plan(made):
     readings, _ = made()
     assert list(labels(readings).items())[:2] == [("baseline", "full model"), ("no_attention", "without attention")]
+
+
+def test_how_trials_ended_stands_beside_every_variant(made):
+    ends = {("no_attention", 1): ("DIVERGED", "", "x"), ("no_local_sfp", 3): ("RUNNING", None, None)}
+    (group,) = groups(*made(ends=ends))
+    ended = {row["name"]: row["completed"] for row in group.rows}
+    assert ended["full model"] == "3 of 3"
+    assert ended["without attention"] == "2 of 3, 1 diverged"
+    assert ended["without local sfp"] == "2 of 3"
+    assert ended["gain"] == ""
