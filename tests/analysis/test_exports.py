@@ -19,7 +19,7 @@ def test_compare_is_the_function_whatever_was_imported_before():
 
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="'analysis' has no attribute 'load_everything'"):
-        analysis.load_everything
+        _ = analysis.load_everything
 
 
 def test_the_example_of_the_package_works(make_study, monkeypatch, tmp_path):
