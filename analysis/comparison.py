@@ -99,7 +99,7 @@ def judge(
         StatisticsError: if the frame has no such metric, more than one stage, or a trial's image twice.
     """
     cube = _cube(images, metric)
-    rows = [{**asdict(one), **_row(cube, one, margin, images_are)} for one in family]
+    rows = [{**asdict(one), **_row(cube, one, margin=margin, images_are=images_are)} for one in family]
     table = pd.DataFrame(rows, columns=[*Contrast.__annotations__, *_EMPTY])
     table = table.astype({name: type(value) for name, value in _EMPTY.items() if value != ""})
     for name in ("p", "p_equivalent"):
@@ -158,7 +158,7 @@ def seed_differences(
     return {name: d.mean(axis=1) for name, d in differences.items() if d.size}
 
 
-def _row(cube: _Cube, contrast: Contrast, margin: float | None, images_are: Images) -> dict[str, Any]:
+def _row(cube: _Cube, contrast: Contrast, *, margin: float | None, images_are: Images) -> dict[str, Any]:
     """Return the numbers of one comparison, and why some are missing."""
     differences, missing = _differences(cube, contrast)
     d = _units(differences, cube, images_are)
