@@ -1,8 +1,9 @@
 """Plain `pytest` has loaded the standard module `platform` before our package is on its path: graft ours onto it."""
 
-import platform
 import sys
 from pathlib import Path
+
+import platform
 
 ROOT = Path(__file__).resolve().parent
 if not hasattr(platform, "__path__"):

@@ -282,7 +282,8 @@ class Ledger:
         return float(first), float(last)
 
     def close(self) -> None:
-        """Close the ledger and let another driver have it."""
+        """Close the ledger, with everything in its one file, and let another driver have it."""
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._db.close()
         self._lock.close()
 

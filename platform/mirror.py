@@ -110,6 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(copying: _Copying, uri: str, *, follow: bool) -> bool:
     """Copy once, or until the driver has ended; return whether the server then equals the ledger."""
+    if follow:
+        os.nice(19)  # the trials beside it come first; Ray runs them at 15
     from platform.mirror_runs import Mirror  # MLflow takes seconds to import
 
     mirror = Mirror(

@@ -173,7 +173,8 @@ def _accept(sweep: _Sweep) -> None:
         _check_data(study, sweep.arguments.spec)
     same_images = ledger.get("digest") == sweep.digest
     changes = deviations(before, resolved, same_images=same_images) if before and ledger.started() else []
-    facts = study.trainer.provenance(study.data)
+    facts = dict(study.trainer.provenance(study.data))
+    measured = facts.pop("metric_settings", {})
     now = time.time()
     ledger.put(
         {
@@ -182,6 +183,7 @@ def _accept(sweep: _Sweep) -> None:
             "storage": str(sweep.storage),
             "digest": sweep.digest,
             "data": facts,
+            "metric_settings": measured,
             "metrics": [
                 {key: getattr(metric, key) for key in ("key", "title", "higher_is_better", "needs_reference")}
                 for metric in study.trainer.METRICS

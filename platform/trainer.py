@@ -73,7 +73,11 @@ class Trainer(Protocol):
         """Return a digest of every image that a trial trains or is scored on."""
 
     def provenance(self, data: Any) -> dict[str, Any]:
-        """Return the data's source, the number of images of each set, and a caution if they are for trying only."""
+        """Return where results come from, for the report.
+
+        `source`; `caution`, a text if the data are for trying only; `training`, {low, normal: number of images};
+        `sets`, {name: {images, paired, scenes}}; `metric_settings`, how images are measured.
+        """
 
     def references(self, data: Any, folder: Path) -> Mapping[str, Report]:
         """Score methods that learn nothing, such as the untouched input; their pictures go to `folder`/NAME."""

@@ -1,8 +1,8 @@
 """The adapter between Ray Tune and a trainer; runs inside a Ray worker. Nothing in `trials` imports it.
 
-The driver sends one task and gets reports back, each a JSON text, so that Tune, which flattens what it passes on,
-leaves them alone. The first says that the trial has begun, and where. How a trial ended, when not well, is a last report with an `outcome`: a failing trial leaves its
-worker alive and its traceback in the ledger.
+The driver sends one task and gets messages back, each a JSON text, so that Tune, which flattens what it passes on,
+leaves them alone. The first says that the trial has begun, and where; then comes each report. How a trial ended, when
+not well, is a last message with an `outcome`: a failing trial leaves its worker alive and its traceback in the ledger.
 """
 
 from __future__ import annotations

@@ -55,10 +55,11 @@ def digest(data: Data) -> str:
 
 
 def provenance(data: Data) -> dict[str, Any]:
-    """Return the data's source, the number of images of each set, and a caution if they are for trying only."""
+    """Return the data's source and sets, a caution if they are for trying only, and how images are measured."""
     from trials.data import provenance
+    from trials.metrics import SETTINGS
 
-    return provenance(data)
+    return {**provenance(data), "metric_settings": SETTINGS}
 
 
 def references(data: Data, folder: Path) -> dict[str, Report]:
