@@ -127,14 +127,17 @@ def _run(copying: _Copying, uri: str, *, follow: bool) -> bool:
 
 def _follow(copying: _Copying, mirror: Mirror) -> bool:
     """Copy whenever there is news until no driver runs, then once more against what the server really holds."""
-    pause, seen, ended = POLL_S, -1, 0.0
+    pause, seen, ended, took = POLL_S, -1, 0.0, 0.0
     while not copying.stopped:
         over, change = not copying.ledger.driver_runs(), copying.ledger.change()
         ended = (ended or time.monotonic()) if over else 0.0
         if over:
             mirror.forget()
         if over or change != seen or copying.shown.error:
-            if copying.copy(mirror):
+            begun = time.monotonic()
+            copied = copying.copy(mirror)
+            took = time.monotonic() - begun
+            if copied:
                 pause, seen = POLL_S, change
                 if over:
                     return True
@@ -142,6 +145,9 @@ def _follow(copying: _Copying, mirror: Mirror) -> bool:
                 pause = min(2 * pause, LONGEST_PAUSE_S)
         if ended and time.monotonic() - ended > PATIENCE_S:
             break
+        rest = time.monotonic() + (0.0 if over else took)  # while trials run, the machine is theirs half of the time
+        while time.monotonic() < rest and not copying.stopped and copying.ledger.driver_runs():
+            copying.sleep(POLL_S)
         copying.sleep(max(pause, 10 * mirror.look_s))
     return False
 
