@@ -167,7 +167,9 @@ def _accept(sweep: _Sweep) -> None:
     """Make the spec the one that holds, and record what it changes after the first trial."""
     study, ledger = sweep.study, sweep.ledger
     before, resolved = ledger.spec(), study.resolved()
-    if ledger.cells() == {(c.stage, c.variant, c.seed): c.trial for c in sweep.cells} and before == resolved:
+    planned = {(cell.stage, cell.variant, cell.seed): cell.trial for cell in sweep.cells}
+    lies = {"folder": str(ledger.folder), "storage": str(sweep.storage)}
+    if before == resolved and ledger.cells() == planned and all(ledger.get(key) == lies[key] for key in lies):
         return
     if before is not None:
         _check_data(study, sweep.arguments.spec)
@@ -180,7 +182,7 @@ def _accept(sweep: _Sweep) -> None:
         {
             "name": study.spec.study,
             "trainer": study.spec.trainer,
-            "storage": str(sweep.storage),
+            **lies,
             "digest": sweep.digest,
             "data": facts,
             "metric_settings": measured,
@@ -229,7 +231,7 @@ def _storage(ledger: Ledger, arguments: argparse.Namespace, folder: Path) -> Pat
     if arguments.storage:
         return Path(arguments.storage / folder.name).resolve()
     recorded = ledger.get("storage")
-    return Path(recorded) if recorded and Path(recorded).is_dir() else folder
+    return Path(recorded) if recorded and recorded != ledger.get("folder") else folder  # which may have been moved
 
 
 def _status(sweep: _Sweep, reason: str) -> int:

@@ -96,8 +96,10 @@ def picture(now: Snapshot, title: str, metric: Metric, elapsed_s: float, slots: 
             "   ".join(f"seed {one.seed}  {100 * one.step // one.steps:3d} %" + _value(one.value) for one in running),
         )
     share = now.ended + sum(one.step / one.steps for one in now.running)
-    bar = ProgressBar(total=max(1, now.trials), completed=share, width=40)
-    return Group(Text(title, style="bold"), bar, Text(summary(now, elapsed_s, slots)), Text(), table)
+    heading = Table.grid(padding=(0, 2))
+    bar = ProgressBar(total=max(1, now.trials), completed=share, width=30)
+    heading.add_row(Text(title, style="bold"), bar, Text(summary(now, elapsed_s, slots)))
+    return Group(heading, Text(), table)
 
 
 def _value(value: float | None) -> str:

@@ -140,6 +140,10 @@ def test_one_more_seed_trains_only_what_is_missing_and_is_recorded(done, tmp_pat
     after = analysis.load_images(folder / "results" / "tiny")
     pd.testing.assert_frame_equal(after[after["seed"] < 4].reset_index(drop=True), before.reset_index(drop=True))
     assert b"seeds: 3 became 4" in files(folder)["index.html"]
+    with sqlite3.connect(folder / "results" / "tiny" / "ledger.db") as db:  # the copy stands on its own
+        assert db.execute("SELECT value FROM study WHERE key = 'storage'").fetchone() == (
+            f'"{folder / "results" / "tiny"}"',
+        )
 
 
 def wait_for(condition, seconds=120):
