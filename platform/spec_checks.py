@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,27 +25,42 @@ class Finder:
     def __init__(self, lines: yaml_file.Lines, problems: list[Problem]) -> None:
         self.lines = lines
         self.problems = problems
-        self.faulty: set[str] = set()
 
     def add(self, path: Sequence[str], what: str) -> None:
         """Record a problem at `path`; its line is that of the innermost part that stands in the file."""
         parts = tuple(path)
-        self.faulty |= set(parts[:1])
         line = next((self.lines[parts[:n]] for n in range(len(parts), 0, -1) if parts[:n] in self.lines), None)
         where = ".".join(parts) or "spec"
         problem = Problem(f"line {line}, {where}" if line else where, what)
         if problem not in self.problems:
             self.problems.append(problem)
 
-    def validated(self, model: type[BaseModel], raw: Any, path: tuple[str, ...]) -> Any:
-        """Return `raw` as `model`, or None after recording what is wrong with it."""
+    def validated(self, model: type[BaseModel], raw: Any, path: tuple[str, ...], fallback: dict[str, Any]) -> Any:
+        """Return `raw` as `model`, or what is sound of it after recording what is wrong, so that checks can go on."""
         try:
             return model.model_validate(raw)
         except ValidationError as error:
-            for one in error.errors():
-                at = (*path, *(str(part) for part in one["loc"] if not _is_union_branch(part)))
-                self.add(at, sentence(one, model))
-        return None
+            faults = error.errors()
+        for one in faults:
+            at = (*path, *(str(part) for part in one["loc"] if not _is_union_branch(part)))
+            self.add(at, sentence(one, model))
+        sound = _without_faults(raw, [one["loc"] for one in faults])
+        try:
+            return model.model_validate({**fallback, **sound})
+        except ValidationError:  # of parts that are each sound alone
+            return model.model_validate(fallback)
+
+
+def _without_faults(raw: Any, faults: Iterable[Sequence[Any]]) -> dict[str, Any]:
+    """Return a copy of a raw section without the values at these places."""
+    kept: dict[str, Any] = copy.deepcopy(raw) if isinstance(raw, dict) else {}
+    for fault in faults:
+        node, parts = kept, list(fault)
+        while len(parts) > 1 and isinstance(node.get(parts[0]), dict):
+            node = node[parts.pop(0)]
+        if parts:
+            node.pop(parts[0], None)
+    return kept
 
 
 def sentence(error: Mapping[str, Any], model: type[BaseModel]) -> str:
@@ -106,12 +122,11 @@ def check_overrides(spec: Spec, trainer: Trainer, config: Any, found: Finder) ->
                 found.add((section, name), "expected at least one setting, got none; it would change nothing")
             for path in (path for path in overrides if path not in valid):
                 found.add((section, name, path), f"no such setting of the trainer; {nearest(path, valid)}")
-            if len(found.problems) == before and config is not None:
+            if len(found.problems) == before:
                 _configured(trainer, config, overrides, (section, name), found)
             if len(found.problems) > before:
                 unsound.add(name)
-    if config is not None:
-        _check_differences(_without(spec, unsound), trainer, config, found)
+    _check_differences(_without(spec, unsound), trainer, config, found)
 
 
 def _without(spec: Spec, names: set[str]) -> Spec:
@@ -170,14 +185,13 @@ def check_analysis(spec: Spec, trainer: Trainer, config: Any, data: Any, found: 
             ("analysis", "primary"),
             f"{primary.key} needs references, but no set under data.evaluate has `normal`; add one, or use eval/niqe",
         )
-    if config is not None:
-        evaluations = -(-config.steps // config.evaluate_every)
-        if spec.analysis.at > evaluations:
-            found.add(
-                ("analysis", "at"),
-                f"expected at most the {evaluations} evaluations of a trial "
-                f"(train.steps {config.steps} / train.evaluate_every {config.evaluate_every}), got {spec.analysis.at}",
-            )
+    evaluations = -(-config.steps // config.evaluate_every)
+    if spec.analysis.at > evaluations:
+        found.add(
+            ("analysis", "at"),
+            f"expected at most the {evaluations} evaluations of a trial "
+            f"(train.steps {config.steps} / train.evaluate_every {config.evaluate_every}), got {spec.analysis.at}",
+        )
 
 
 def _keys(model: Any, loc: Sequence[str]) -> list[str]:

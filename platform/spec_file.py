@@ -27,13 +27,10 @@ def read(path: Path, settings: Sequence[str] = ()) -> Study:
     for setting in settings:
         _override(raw, setting, problems)
     found = Finder(lines, problems)
-    spec = found.validated(Spec, raw, ())
-    if spec is None:  # what is sound of it is checked all the same, so that every problem is in one message
-        sound = {key: value for key, value in raw.items() if key not in found.faulty}
-        spec = Spec.model_validate({"study": "unnamed", **sound}) if found.faulty else Spec(study="unnamed")
+    spec = found.validated(Spec, raw, (), {"study": "unnamed"})
     trainer = trainers.load(spec.trainer)
-    config = found.validated(trainer.Config, raw.get("train", {}), ("train",))
-    data = found.validated(trainer.Data, raw.get("data", {}), ("data",))
+    config = found.validated(trainer.Config, raw.get("train", {}), ("train",), {})
+    data = found.validated(trainer.Data, raw.get("data", {}), ("data",), {})
     check_analysis(spec, trainer, config, data, found)
     check_overrides(spec, trainer, config, found)
     if problems:

@@ -223,7 +223,8 @@ def _check_data(study: Study, source: Path) -> None:
     """Refuse images that cannot be used, each problem in a sentence."""
     problems = study.trainer.check(study.config, study.data)
     if problems:
-        raise SpecError(str(source), [Problem("data", problem) for problem in problems])
+        parted = [problem.partition(": ") for problem in problems]
+        raise SpecError(str(source), [Problem(where, what) for where, _, what in parted])
 
 
 def _storage(ledger: Ledger, arguments: argparse.Namespace, folder: Path) -> Path:

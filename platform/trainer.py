@@ -67,7 +67,7 @@ class Trainer(Protocol):
         """Return the settings that can change a result; equal settings, equal results."""
 
     def check(self, config: Any, data: Any) -> list[str]:
-        """Return what is wrong with the data, or with this configuration on them: a sentence each."""
+        """Return what is wrong with the data, or with this configuration on them: `where: what` each."""
 
     def digest(self, data: Any) -> str:
         """Return a digest of every image that a trial trains or is scored on."""

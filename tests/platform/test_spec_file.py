@@ -40,8 +40,11 @@ def test_all_problems_of_a_file_come_in_one_message_with_their_lines(tmp_path):
         "line 4, train.stepz: unknown key; did you mean `steps`?",
         "line 10, analysis.primary: no such metric: eval/psnr; did you mean `eval/psnr_db` or "
         "`eval/ssim`?",
+        "line 10, analysis.at: expected at most the 20 evaluations of a trial "
+        "(train.steps 6400 / train.evaluate_every 320), got 99",
         "line 8, components.attention.generator.atention: no such setting of the trainer; did you mean "
         "`generator.attention` or `generator.width`?",
+        "line 9, components.local.loss.sfp_local: expected greater than or equal to 0, got -1",
     ]  # fmt: skip
 
 
@@ -92,6 +95,12 @@ def test_a_component_value_out_of_range_names_the_component(tmp_path):
 )  # fmt: skip
 def test_each_mistake_is_named(tmp_path, text, said):
     assert any(said in problem for problem in problems(tmp_path, text))
+
+
+def test_a_fault_does_not_hide_one_that_shows_when_it_is_gone(tmp_path):
+    said = problems(tmp_path, "study: s\ndesign: list\nseeds: none\ntrain: {batch: x, local: {patch_px: 400}}\n")
+    assert said[0].startswith("line 3, seeds: expected a number of seeds")
+    assert said[1].startswith("line 4, train.batch: expected a whole number")
 
 
 def test_a_missing_file_is_one_sentence(tmp_path):
