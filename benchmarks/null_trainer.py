@@ -52,6 +52,11 @@ def provenance(data: Data) -> dict[str, Any]:
     return {"source": "none", "caution": None, "training": {"low": 0, "normal": 0}, "sets": {}}
 
 
+def scenes(data: Data) -> list[tuple[str, str, str]]:
+    """Return no scene."""
+    return []
+
+
 def references(data: Data, folder: Path) -> dict[str, Report]:
     """Return no reference."""
     return {}

@@ -53,7 +53,7 @@ def variants(spec: Spec) -> list[Variant]:
     else:
         found += [Variant(name, overrides, None, BASELINE) for name, overrides in spec.variants.items()]
     if spec.control.placebo:
-        found.append(Variant(PLACEBO, {}, PLACEBO, BASELINE, stream=PLACEBO))
+        found.append(Variant(PLACEBO, {}, None, BASELINE, stream=PLACEBO))
     return found
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from analysis.schema import PLANNED, RUNNING
 from platform.design import variants
-from platform.errors import shown
+from platform.errors import SweepError, shown
 from platform.plan import Cell
 from platform.snapshot import states
 from platform.spec import Study
@@ -34,7 +34,10 @@ def show(study: Study, cells: Sequence[Cell], folder: Path, console: Console) ->
     left = sum(known.get(cell.trial, PLANNED) in (PLANNED, RUNNING) for cell in cells)
     seeds = ", ".join(map(str, spec.seed_list[:12])) + (", ..." if len(spec.seed_list) > 12 else "")
     threads = max(1, int(spec.resources.cpu))
-    one = study.trainer.seconds(study.config, study.data, threads=threads)
+    try:
+        one = study.trainer.seconds(study.config, study.data, threads=threads)
+    except ValueError as error:
+        raise SweepError(f"no trial can be trained: {error}") from None
     slots = max(1, int((os.cpu_count() or 1) // spec.resources.cpu))
     console.print(
         f"{len(cells)} trials (seeds {seeds}), {left} still to train\n"

@@ -113,7 +113,7 @@ class Ledger:
             db.executemany("INSERT INTO deviation (at, spec, text) VALUES (?, ?, ?)", [(now, spec, t) for t in texts])
 
     def refer(self, data: str, reports: Mapping[str, Any]) -> None:
-        """Record the scores and pictures of methods that learn nothing, and which scene each image shows.
+        """Record the scores and pictures of methods that learn nothing.
 
         Args:
             data: digest of the images.
@@ -133,9 +133,12 @@ class Ledger:
         with self._transaction() as db:
             db.executemany("INSERT OR REPLACE INTO reference VALUES (?, ?, ?, ?, ?, ?)", scores)
             db.executemany("INSERT OR REPLACE INTO reference_picture VALUES (?, ?, ?, ?)", pictures)
-            db.executemany(
-                "INSERT OR REPLACE INTO scene VALUES (?, ?, ?)", {(one.set, one.image, one.scene) for _, one in images}
-            )
+
+    def show(self, scenes: Iterable[tuple[str, str, str]]) -> None:
+        """Record which scene each evaluation image shows: (set, image, scene)."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM scene")
+            db.executemany("INSERT INTO scene VALUES (?, ?, ?)", scenes)
 
     def cells(self) -> dict[tuple[str, str, int], str]:
         """Return the trial of every cell of the spec that holds, by stage, variant and seed."""
@@ -283,6 +286,8 @@ class Ledger:
 
     def close(self) -> None:
         """Close the ledger, with everything in its one file, and let another driver have it."""
+        if self._lock.closed:
+            return
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._db.close()
         self._lock.close()

@@ -33,7 +33,7 @@ __all__ = ["behind", "main"]
 POLL_S = 0.5
 LONGEST_PAUSE_S = 5.0
 """Between two attempts at a server that does not answer."""
-PATIENCE_S = 60.0
+PATIENCE_S = 20.0
 """How long a server may stay away after the driver has ended."""
 MLFLOW_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",

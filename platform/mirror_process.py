@@ -15,7 +15,7 @@ from platform.mirror import behind
 __all__ = ["MirrorProcess"]
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE_S = 75.0
+PATIENCE_S = 30.0
 """How long a mirror that makes no progress is waited for once the study has ended."""
 
 

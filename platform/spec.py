@@ -15,7 +15,7 @@ __all__ = ["Analysis", "Spec", "Study"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
@@ -27,7 +27,7 @@ class Analysis(_Section):
 
     primary: str = "eval/psnr_db"
     """The metric that verdicts speak of."""
-    matters: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
+    matters: dict[str, Annotated[float, Field(ge=1e-6, allow_inf_nan=False)]] = {}
     """For each metric, the smallest difference that matters; smaller ones are equivalent."""
     images: Literal["these", "sample"] = "these"
     """Whether verdicts speak of these images or of images like them (seven scenes or more)."""
@@ -102,6 +102,13 @@ class Spec(_Section):
             raise ValueError(
                 f"expected a number of seeds from 1 to 10000, or a list of different seeds, got {shown(value)}"
             )
+        return value
+
+    @field_validator("study")
+    @classmethod
+    def _free_name(cls, value: str) -> str:
+        if value in ("mlflow.db", "mlartifacts"):
+            raise ValueError(f"the results folder holds MLflow's own {value}; choose another name")
         return value
 
     @model_validator(mode="after")

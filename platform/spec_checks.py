@@ -139,6 +139,9 @@ def _without(spec: Spec, names: set[str]) -> Spec:
 def _check_differences(spec: Spec, trainer: Trainer, config: Any, found: Finder) -> None:
     """Record the variants that train to the same results as another."""
     seen: dict[str, str] = {}
+    names = [variant.name for variant in design.variants(spec)]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        found.add(("variants", name), f"the name `{name}` is taken by the design itself; choose another")
     section = "variants" if spec.design == "list" else "components"
     for variant in design.variants(spec):
         at = (section, variant.component or variant.name)

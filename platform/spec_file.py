@@ -23,6 +23,7 @@ def read(path: Path, settings: Sequence[str] = ()) -> Study:
     """
     raw, lines = yaml_file.read(path)
     problems: list[Problem] = []
+    raw = {key: value for key, value in raw.items() if value is not None}  # a section left empty is one left out
     _anchor_paths(raw.get("data"), path.resolve().parent)
     for setting in settings:
         _override(raw, setting, problems)
@@ -33,6 +34,10 @@ def read(path: Path, settings: Sequence[str] = ()) -> Study:
     data = found.validated(trainer.Data, raw.get("data", {}), ("data",), {})
     check_analysis(spec, trainer, config, data, found)
     check_overrides(spec, trainer, config, found)
+    if problems and data.model_dump(exclude_unset=True):  # what is wrong with the images belongs in the same message
+        problems += [
+            Problem(where, what) for where, _, what in (one.partition(": ") for one in trainer.check(config, data))
+        ]
     if problems:
         raise SpecError(str(path), problems)
     return Study(spec, trainer, config, data)
@@ -78,7 +83,7 @@ def _anchor_paths(data: Any, folder: Path) -> None:
         for key in ("low", "normal"):
             if isinstance(holder.get(key), str) and holder[key]:
                 holder[key] = str((folder / Path(holder[key]).expanduser()).resolve())
-        if isinstance(holder.get("scenes"), str) and holder["scenes"].endswith(".csv"):
+        if isinstance(holder.get("scenes"), str) and holder["scenes"].lower().endswith(".csv"):
             holder["scenes"] = str((folder / Path(holder["scenes"]).expanduser()).resolve())
 
 
@@ -87,4 +92,6 @@ def _holders(data: Any) -> Iterator[dict[str, Any]]:
         yield data
         for section in ("evaluate", "confirm"):
             if isinstance(data.get(section), dict):
+                named = {name: {"low": one} if isinstance(one, str) else one for name, one in data[section].items()}
+                data[section] = named
                 yield from (one for one in data[section].values() if isinstance(one, dict))

@@ -110,7 +110,9 @@ def _go_on(sweep: _Sweep) -> int:
     states = sweep.ledger.states
     left = sum(states[cell.trial] in (PLANNED, RUNNING) for cell in sweep.cells)
     if not left:
-        sweep.say(f"{sweep.study.spec.study}: nothing to do, all {len(sweep.cells)} trials have a result")
+        failed = sum(states[cell.trial] == FAILED for cell in sweep.cells)
+        all_of = f"{len(sweep.cells) - failed} of {len(sweep.cells)}" if failed else f"all {len(sweep.cells)}"
+        sweep.say(f"{sweep.study.spec.study}: nothing to do, {all_of} trials have a result")
         with MirrorProcess(sweep.ledger.folder, follow=False, console=sweep.console):
             _report(sweep)
         return _status(sweep, "")
@@ -119,12 +121,14 @@ def _go_on(sweep: _Sweep) -> int:
     sweep.say(f"{sweep.study.spec.study}: {count} variants x {seeds} seeds = {len(sweep.cells)} trials{done}")
     sweep.ledger.begin_driver(record(ROOT, [sys.executable, *sys.argv]), time.time())
     with MirrorProcess(sweep.ledger.folder, follow=True, console=sweep.console):
-        reason = _train(sweep)
-        if reason is None:
-            sweep.say(f"interrupted; what is done is kept. To go on: {_command()}")
-            return INTERRUPTED
-        _report(sweep)
-        sweep.ledger.end_driver(time.time())
+        try:
+            reason = _train(sweep)
+            if reason is None:
+                sweep.say(f"interrupted; what is done is kept. To go on: {_command()}")
+                return INTERRUPTED
+            _report(sweep)
+        finally:
+            sweep.ledger.end_driver(time.time())
     return _status(sweep, reason)
 
 
@@ -134,20 +138,24 @@ def _train(sweep: _Sweep) -> str | None:
 
     study, ledger = sweep.study, sweep.ledger
     metric = next(one for one in study.trainer.METRICS if one.key == study.spec.analysis.primary)
-    finished = False
-    try:
-        with ThreadPoolExecutor(1) as beside:  # the references are scored while Ray starts
-            scored = beside.submit(_refer, sweep, ledger.has_references(sweep.digest))
-            with tune_run.cluster(sweep.arguments.address), tune_run.interruptible():
+    needs = study.spec.resources
+    with ThreadPoolExecutor(1) as beside:  # the references are scored while Ray starts
+        scored = beside.submit(_refer, sweep, ledger.has_references(sweep.digest))
+        with tune_run.cluster(sweep.arguments.address), tune_run.interruptible():
+            if not sweep.arguments.address and not tune_run.fits(needs):
+                what = (
+                    f"a trial needs {needs.cpu:g} CPUs and {needs.gpu:g} GPUs, more than this machine has; ask for less"
+                )
+                raise SpecError(str(sweep.arguments.spec), [Problem("resources", what)])
+            try:
                 ledger.refer(sweep.digest, scored.result())
-                slots = tune_run.slots(study.spec.resources)
-                job = Job(study, sweep.cells, ledger, sweep.storage, lambda: tune_run.slots(study.spec.resources))
-                ledger_file = ledger.folder / "ledger.db"
-                with live(ledger_file, title=study.spec.study, metric=metric, slots=slots, console=sweep.console):
-                    finished = tune_run.run(job)
-    finally:
-        if not finished:
-            ledger.end_driver(time.time())
+            except ValueError as error:
+                raise SpecError(str(sweep.arguments.spec), [Problem("data", str(error))]) from None
+            slots = tune_run.slots(needs)
+            job = Job(study, sweep.cells, ledger, sweep.storage, lambda: tune_run.slots(needs))
+            ledger_file = ledger.folder / "ledger.db"
+            with live(ledger_file, title=study.spec.study, metric=metric, slots=slots, console=sweep.console):
+                finished = tune_run.run(job)
     return job.reason if finished else None
 
 
@@ -193,6 +201,7 @@ def _accept(sweep: _Sweep) -> None:
         }
     )
     ledger.accept(resolved, variants(study.spec), sweep.cells, data=sweep.digest, now=now)
+    ledger.show(study.trainer.scenes(study.data))
     ledger.deviate(changes, now)
     for text in changes:
         sweep.say(f"changed after the first trial, which the report records: {text}")

@@ -79,6 +79,9 @@ class Trainer(Protocol):
         `sets`, {name: {images, paired, scenes}}; `metric_settings`, how images are measured.
         """
 
+    def scenes(self, data: Any) -> list[tuple[str, str, str]]:
+        """Return which scene each image to be scored shows: (set, image, scene)."""
+
     def references(self, data: Any, folder: Path) -> Mapping[str, Report]:
         """Score methods that learn nothing, such as the untouched input; their pictures go to `folder`/NAME."""
 

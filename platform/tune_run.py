@@ -18,7 +18,7 @@ from platform.job import Job
 from platform.searcher import PlanSearcher
 from platform.spec import Resources
 
-__all__ = ["cluster", "run", "slots"]
+__all__ = ["cluster", "fits", "interruptible", "run", "slots"]
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCH = 1000
@@ -37,11 +37,22 @@ def cluster(address: str | None) -> Iterator[None]:
     runtime = {"py_modules": [str(ROOT / "trials")]} if address else None  # a local worker finds it where we stand
     options: dict[str, Any] = {} if address else {"include_dashboard": False}
     logging.getLogger("ray").setLevel(logging.ERROR)  # what a user needs to know is in the ledger and in our words
+    pressed: list[int] = []
+
+    def note(number: int, frame: object) -> None:  # Ray may swallow what is raised while it starts
+        pressed.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
     try:
         ray.init(address or "local", runtime_env=runtime, log_to_driver=False, logging_level="error", **options)
     except ConnectionError as error:
         raise SweepError(f"--address {address}: no Ray cluster answers there ({error})") from None
+    finally:
+        signal.signal(signal.SIGINT, before)
     try:
+        if pressed:
+            raise KeyboardInterrupt
         yield
     finally:
         ray.shutdown()
@@ -65,15 +76,20 @@ def interruptible() -> Iterator[None]:
             signal.signal(name, handler)
 
 
-def slots(resources: Resources) -> int:
-    """Return how many trials fit on the cluster as it is now; at least one, since a node may still come."""
+def fits(resources: Resources) -> int:
+    """Return how many trials fit on the cluster as it is now."""
     import ray
 
     whole = ray.cluster_resources()
-    fits = [whole.get("CPU", 0) // resources.cpu]
+    counts = [whole.get("CPU", 0) // resources.cpu]
     if resources.gpu:
-        fits.append(whole.get("GPU", 0) // resources.gpu)
-    return max(1, int(min(fits)))
+        counts.append(whole.get("GPU", 0) // resources.gpu)
+    return int(min(counts))
+
+
+def slots(resources: Resources) -> int:
+    """Return how many trials are handed out at once: those that fit, and one if none does, since a node may come."""
+    return max(1, fits(resources))
 
 
 def run(job: Job) -> bool:

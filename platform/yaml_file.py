@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from platform.errors import Problem, SpecError
+from platform.errors import Problem, SpecError, shown
 
 __all__ = ["Lines", "parse_value", "read"]
 
@@ -41,7 +41,7 @@ def read(path: Path) -> tuple[dict[str, Any], Lines]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SpecError(str(path), [Problem("file", f"this is not YAML: {reason}")]) from None
     if not isinstance(loaded, CommentedMap):
-        found = "nothing" if loaded is None else type(loaded).__name__.replace("Commented", "")
+        found = "nothing" if loaded is None else "a list" if isinstance(loaded, CommentedSeq) else shown(loaded)
         raise SpecError(str(path), [Problem("line 1", f"expected `key: value` pairs, got {found}")])
     return _plain(loaded), dict(_lines(loaded, ()))
 

@@ -19,6 +19,7 @@ VggLayer = Literal[
     "relu4_1", "relu4_2", "relu4_3", "relu5_1", "relu5_2", "relu5_3",
 ]  # fmt: skip
 Adversarial = Literal["relativistic_least_squares", "least_squares"]
+Folder = Annotated[Path, Field(strict=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -27,7 +28,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Section(BaseModel):
     """Frozen, typed settings; an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, populate_by_name=True, use_attribute_docstrings=True
+    )
 
 
 class Generator(Section):
@@ -192,11 +195,17 @@ class Config(Section):
 class EvaluationSet(Section):
     """Images that are scored, never trained on."""
 
-    low: Path
-    normal: Path | None = None
+    low: Folder
+    normal: Folder | None = None
     """The references, under the same file names (extension apart); without them only NIQE is measured."""
     scenes: str | None = None
     """Which images show one scene: a regular expression with one group over the file's name, or a CSV `file,scene`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _folder_alone(cls, value: Any) -> Any:
+        """Read `DICM: DIR` as a set without references."""
+        return {"low": value} if isinstance(value, str | Path) else value
 
 
 class Data(Section):
@@ -204,21 +213,21 @@ class Data(Section):
 
     source: Literal["photos", "folders"] = "photos"
     """`photos`: photographs bundled with scikit-image and scikit-learn, for trying; `folders`: `low` and `normal`."""
-    low: Path | None = None
-    normal: Path | None = None
+    low: Folder | None = None
+    normal: Folder | None = None
     evaluate: dict[str, EvaluationSet] = {}
     confirm: dict[str, EvaluationSet] = {}
 
     @model_validator(mode="after")
     def _complete(self) -> Data:
         if self.source == "folders":
-            for name in ("low", "normal"):
-                if getattr(self, name) is None:
-                    raise ValueError(f"source: folders needs `{name}`, a folder of {name}-light images")
+            needs = [
+                f"`{name}`, a folder of {name}-light images" for name in ("low", "normal") if not getattr(self, name)
+            ]
             if not self.evaluate:
-                raise ValueError(
-                    "source: folders needs `evaluate`, at least one named set: {NAME: {low: DIR, normal: DIR}}"
-                )
+                needs.append("`evaluate`, at least one named set: {NAME: {low: DIR, normal: DIR}}")
+            if needs:
+                raise ValueError(f"source: folders needs {', and '.join(needs)}")
         elif self.low is not None or self.normal is not None:
             raise ValueError("`low` and `normal` belong to source: folders, but source is photos")
         return self
@@ -245,6 +254,8 @@ def canonical(config: Config) -> dict[str, Any]:
         settings["vgg"] = None
     elif int(config.vgg.layer[4]) <= config.vgg.max_pools:
         vgg["max_pools"] = int(config.vgg.layer[4]) - 1  # the layer lies before the last pool
+    if config.optimiser.flat == 1:
+        del settings["optimiser"]["epoch_steps"]  # the learning rate never changes
     if config.augment.darken == 0:
         del settings["augment"]["darken_min"], settings["augment"]["darken_max"]
     return settings

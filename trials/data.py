@@ -102,6 +102,17 @@ def provenance(data: Data) -> dict[str, Any]:
     return {"source": data.source, "caution": _caution(data), "training": training, "sets": scored}
 
 
+def scenes(data: Data) -> list[tuple[str, str, str]]:
+    """Return which scene each image to be scored shows: (set, image, scene).
+
+    Raises:
+        DataError: if a folder cannot be used.
+    """
+    if _scores_photos(data):
+        return [("photos", name, name) for name in photos.EVALUATION]
+    return [(name, one.name, one.scene) for name, wanted in data.evaluate.items() for one in sets.members(wanted)]
+
+
 def check(config: Config, data: Data) -> list[str]:
     """Return what is wrong with the data, or with this configuration on them: a sentence each. Reads every image."""
     if data.source == "photos":

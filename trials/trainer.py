@@ -12,7 +12,7 @@ from trials.progress import Report
 
 __all__ = [
     "METRICS", "RESULTS_VERSION", "Config", "Data", "Metric",
-    "canonical", "check", "digest", "provenance", "references", "seconds", "train",
+    "canonical", "check", "digest", "provenance", "references", "scenes", "seconds", "train",
 ]  # fmt: skip
 
 RESULTS_VERSION = "1"
@@ -41,10 +41,13 @@ METRICS = (
 
 
 def check(config: Config, data: Data) -> list[str]:
-    """Return what is wrong with the data, or with this configuration on them: a sentence each."""
+    """Return what is wrong with the data, or with this configuration on them: `where: what` each."""
     from trials.data import check
 
-    return check(config, data)
+    weights, problems = config.vgg.weights, check(config, data)
+    if config.compares_features and weights not in ("imagenet", "random") and not Path(weights).is_file():
+        problems.append(f"train.vgg.weights: expected imagenet, random or a file of weights, but there is no {weights}")
+    return problems
 
 
 def digest(data: Data) -> str:
@@ -60,6 +63,13 @@ def provenance(data: Data) -> dict[str, Any]:
     from trials.metrics import SETTINGS
 
     return {**provenance(data), "metric_settings": SETTINGS}
+
+
+def scenes(data: Data) -> list[tuple[str, str, str]]:
+    """Return which scene each image to be scored shows: (set, image, scene)."""
+    from trials.data import scenes
+
+    return scenes(data)
 
 
 def references(data: Data, folder: Path) -> dict[str, Report]:

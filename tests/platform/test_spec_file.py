@@ -77,7 +77,7 @@ def test_a_component_value_out_of_range_names_the_component(tmp_path):
     [
         ("a: [1\nb: 2", "line 2: this is not YAML"),
         ("study: a\nstudy: b", "found duplicate key"),
-        ("- a", "line 1: expected `key: value` pairs, got Seq"),
+        ("- a", "line 1: expected `key: value` pairs, got a list"),
         ("", "line 1: expected `key: value` pairs, got nothing"),
         ("study: !!python/object/apply:os.getcwd []", "study"),
         ("study: s\ntrain: 3", "train: expected `key: value` pairs, got 3"),
@@ -138,3 +138,40 @@ def test_folders_in_the_file_are_relative_to_it_and_in_settings_to_the_working_d
 def test_a_score_may_be_written_in_words(tmp_path):
     assert study(tmp_path, "analysis.at=last 3 evaluations").spec.analysis.at == 3
     assert study(tmp_path, "analysis.at=last evaluation").spec.analysis.at == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("study: mlflow.db", "the results folder holds MLflow's own mlflow.db; choose another name"),
+        (
+            "study: s\ndesign: list\nvariants: {baseline: {batch: 2}}",
+            "the name `baseline` is taken by the design itself",
+        ),
+        ("study: s\ntrain: {steps: true}", "train.steps: expected a whole number, got true"),
+        ("study: s\ntrain: {batch: '4'}", 'train.batch: expected a whole number, got "4"'),
+        (
+            "study: s\ndata: {source: folders, low: a}",
+            "needs `normal`, a folder of normal-light images, and `evaluate`",
+        ),
+    ],
+)
+def test_each_further_mistake_is_named(tmp_path, text, said):
+    assert any(said in problem for problem in problems(tmp_path, text))
+
+
+def test_what_is_wrong_with_the_images_comes_in_the_same_message(tmp_path):
+    data = "{source: folders, low: none, normal: none, evaluate: {x: {low: none, normal: none}}}"
+    said = problems(tmp_path, f"study: s\nseeds: x\ndata: {data}\n")
+    assert "seeds: expected a number of seeds" in said[0]
+    assert f"data.low: {tmp_path / 'none'}: expected a folder of images, but it does not exist" in said
+
+
+def test_a_set_without_references_may_be_written_as_its_folder(tmp_path):
+    text = "study: s\nanalysis: {primary: eval/niqe}\ndata: {source: folders, low: a, normal: b, evaluate: {DICM: c}}\n"
+    wanted = study(tmp_path, text=text).data.evaluate["DICM"]
+    assert (wanted.low, wanted.normal) == (tmp_path / "c", None)
+
+
+def test_a_section_left_empty_is_one_left_out(tmp_path):
+    assert study(tmp_path, text="study: s\ncomponents:\ntrain:\n").spec.components == {}
