@@ -33,7 +33,7 @@ test: install    ## the core tests
 test-all: install ## every test; what is skipped is counted and named
 	$(BIN)/python -m pytest
 
-coverage: install ## the core tests with the coverage of each package, subprocesses included
+coverage: install ## the core tests with the coverage of each package; what runs in subprocesses is not counted
 	$(BIN)/python -m pytest -m "not slow and not browser and not cluster" --cov --cov-report=term
 	for package in platform trials analysis; do $(BIN)/python -m coverage report --include="$$package/*" | tail -1 | sed "s/TOTAL/$$package/"; done
 
