@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from analysis.comparison import Contrast, compare, contrasts, judge
     from analysis.errors import ReportError, StatisticsError, StudyError
-    from analysis.frames import load_curves, load_images, load_references, load_trials, load_variants
+    from analysis.frames import load_curves, load_events, load_images, load_references, load_trials, load_variants
     from analysis.report import write_report
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "contrasts",
     "judge",
     "load_curves",
+    "load_events",
     "load_images",
     "load_references",
     "load_trials",
@@ -36,7 +37,7 @@ __all__ = [
 _HOMES = {
     "comparison": ("Contrast", "compare", "contrasts", "judge"),
     "errors": ("ReportError", "StatisticsError", "StudyError"),
-    "frames": ("load_curves", "load_images", "load_references", "load_trials", "load_variants"),
+    "frames": ("load_curves", "load_events", "load_images", "load_references", "load_trials", "load_variants"),
     "report": ("write_report",),
 }
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib as mpl
@@ -15,17 +16,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from analysis.ledger import Metric
 from analysis.schema import BASELINE
 from analysis.statistics import Floats
 
-__all__ = ["ForestRow", "curves", "forest"]
+__all__ = ["ForestRow", "Panels", "curves", "forest"]
 
-INK, MUTED, RULE, ACCENT, BAND, TINT = (f"#0{n}0{n}0{n}" for n in range(1, 7))
+INK, MUTED, RULE, ACCENT, BAND, TINT, AGAINST = (f"#0{n}0{n}0{n}" for n in range(1, 8))
 """Stand-ins; the page's style sheet says what they look like by day and by night."""
 ROLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", ACCENT: "--accent", BAND: "--band", TINT: "--tint"}
+ROLES[AGAINST] = "--against"
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -44,6 +46,8 @@ STYLE: dict[Any, Any] = {
     "axes.linewidth": 0.8,
 }
 WIDTH_IN = 11.0
+WIDE, NARROW = 100.0, 5.0
+"""Over more than the one factor a logarithmic scale has ticks at powers of ten alone, below the other even ones."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,24 @@ def forest(rows: Sequence[ForestRow], metric: Metric, *, margin: float | None, c
     return svg[0]
 
 
-def curves(table: pd.DataFrame, metric: Metric, *, labels: Mapping[str, str], caption: str) -> str:
+@dataclass(frozen=True)
+class Panels:
+    """How small multiples are laid out: panels in a row, inches of height each, and the scale of the values."""
+
+    columns: int = 3
+    height_in: float = 1.8
+    log: bool = False
+
+
+def curves(
+    table: pd.DataFrame,
+    metric: Metric,
+    *,
+    labels: Mapping[str, str],
+    caption: str,
+    marks: Mapping[str, Sequence[int]] = MappingProxyType({}),
+    panels: Panels = Panels(),
+) -> str:
     """Draw a small panel for each variant: mean and range over seeds, before the full model in grey.
 
     Args:
@@ -103,33 +124,56 @@ def curves(table: pd.DataFrame, metric: Metric, *, labels: Mapping[str, str], ca
         metric: drawn over the steps.
         labels: variant -> its name for readers, in the order of the panels.
         caption: what the picture says, for readers who cannot see it.
+        marks: variant -> the steps to be marked above its panel.
+        panels: how they are laid out.
     """
     bands = table.groupby(["variant", "step"])[metric.key].agg(["mean", "min", "max"]).dropna()
     names = [name for name in labels if name in bands.index]
-    columns = 3
-    lines = -(-len(names) // columns)
-    with _figure(1.8 * lines + 0.45, "curves", caption) as (figure, svg):
-        panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat
+    lines = -(-len(names) // panels.columns)
+    with _figure(panels.height_in * lines + 0.45, re.sub(r"\W", "-", metric.key), caption) as (figure, svg):
+        axes = figure.subplots(lines, panels.columns, sharex=True, sharey=True, squeeze=False).flat
         height = figure.get_figheight()
         figure.subplots_adjust(
-            left=0.07, right=0.995, top=1 - 0.3 / height, bottom=0.5 / height, hspace=0.32, wspace=0.1
-        )
-        for panel, name in zip(panels, names, strict=False):
+            left=0.07, right=0.995, top=1 - 0.3 / height, bottom=0.5 / height, hspace=0.58 / panels.height_in,
+            wspace=0.034 * panels.columns,
+        )  # fmt: skip
+        for axis, name in zip(axes, names, strict=False):
             if BASELINE in bands.index and name != BASELINE:
                 full = bands.loc[BASELINE]
-                panel.plot(full.index, full["mean"], color=MUTED, linewidth=1.1, linestyle=(0, (1, 1.4)))
+                axis.plot(full.index, full["mean"], color=MUTED, linewidth=1.1, linestyle=(0, (1, 1.4)))
             own = bands.loc[name]
-            panel.fill_between(own.index, own["min"], own["max"], color=TINT, linewidth=0)
-            panel.plot(own.index, own["mean"], color=ACCENT, linewidth=1.6)
-            panel.set_title(labels[name], loc="left", fontsize=9.5, pad=4)
-            panel.tick_params(length=2.5)
-            panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-            panel.yaxis.set_major_locator(MaxNLocator(4))
-        for panel in list(panels):
-            panel.set_visible(False)
+            axis.fill_between(own.index, own["min"], own["max"], color=TINT, linewidth=0)
+            axis.plot(own.index, own["mean"], color=ACCENT, linewidth=1.6)
+            axis.plot(
+                list(marks.get(name, ())), [0.97] * len(marks.get(name, ())), "v", color=AGAINST, markersize=4,
+                markeredgewidth=0, transform=axis.get_xaxis_transform(), clip_on=False,
+            )  # fmt: skip
+            axis.set_title(labels[name], loc="left", fontsize=9.5 if panels.columns < 5 else 8.5, pad=4)
+            _scale(axis, reach=(bands["min"].min(), bands["max"].max()) if panels.log else None)
+        for axis in list(axes):
+            axis.set_visible(False)
         figure.supxlabel("Step", x=0.5375, y=0.02, fontsize=9.5, color=MUTED)
-        figure.supylabel(metric.title, fontsize=9.5, x=0.005, color=MUTED)
+        title = metric.title if panels.height_in > 1.5 else metric.title.replace(", ", ",\n")
+        figure.supylabel(title, fontsize=9.5 if panels.height_in > 1.5 else 8.5, x=0.005, color=MUTED)
     return svg[0]
+
+
+def _scale(axes: Axes, *, reach: tuple[float, float] | None) -> None:
+    """Give a panel few ticks, written as plain numbers; on a logarithmic scale if its values' `reach` is given."""
+    axes.tick_params(length=2.5)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    factor = NARROW
+    if reach is not None and reach[1] > 0:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
+        factor = reach[1] / reach[0] if reach[0] > 0 else np.inf
+    if factor > WIDE:
+        axes.yaxis.set_major_locator(LogLocator(numticks=4))
+    elif factor > NARROW:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(4))
 
 
 def _forest_line(axes: Axes, place: int, row: ForestRow) -> None:

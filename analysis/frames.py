@@ -1,6 +1,6 @@
-"""A study as pandas frames: trials, image scores, learning curves, references. A metric is a column, named by its key.
+"""A study as pandas frames: trials, image scores, learning curves, events, references. A metric is a column.
 
-A metric that could not be computed is NaN.
+The column is named by the metric's key. A metric that could not be computed is NaN.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pandas as pd
 from analysis import schema
 from analysis.ledger import Ledger, StudyLike, open_ledger
 
-__all__ = ["load_curves", "load_images", "load_references", "load_trials", "load_variants"]
+__all__ = ["load_curves", "load_events", "load_images", "load_references", "load_trials", "load_variants"]
 
 CELLS = "cell c JOIN trial t ON t.number = c.trial LEFT JOIN variant v ON v.name = c.variant"
 IN_ORDER = "ORDER BY c.stage, v.number, c.variant, c.seed"
@@ -62,7 +62,8 @@ def load_images(study: StudyLike, *, at: int | Literal["final"] | None = None) -
     """Return a row for each completed trial and evaluation image, with the trial's scores on that image.
 
     Columns: `trial`, `variant`, `stage`, `seed`, `set`, `image`, `scene`, `step` (the last evaluation), `evaluations`
-    (how many the score is the mean of) and each metric. A score is NaN if the metric is missing at one of them.
+    (how many the score is the mean of) and each metric that images have. A score is NaN if the metric is missing at
+    one of them.
 
     Args:
         study: a study's folder, or its name under `results`.
@@ -89,7 +90,7 @@ def load_images(study: StudyLike, *, at: int | Literal["final"] | None = None) -
             [schema.COMPLETED, count],
         )
         cells = ledger.frame(f"SELECT t.id AS trial, c.variant, c.stage, c.seed, t.number FROM {CELLS} {IN_ORDER}")
-        scenes, known = _scenes(ledger), ledger.study.keys
+        scenes, known = _scenes(ledger), ledger.study.image_keys
     wide = _wide(scores, known).merge(scenes, how="left", on=["set", "image"])
     wide.insert(3, "scene", wide.pop("scene").fillna(wide["image"]))
     return cells.merge(wide, on="number").drop(columns="number")
@@ -114,17 +115,42 @@ def load_curves(study: StudyLike, *, metric: str | None = None) -> pd.DataFrame:
     return cells.merge(reports, on="number").drop(columns="number")
 
 
+def load_events(study: StudyLike) -> pd.DataFrame:
+    """Return a row for each thing that happened in the training of a planned trial, in the order of the steps.
+
+    Columns: `trial`, `variant`, `stage`, `seed`, `step` (at which it happened), `kind` (such as `spike`, `collapse`),
+    `subject` (what it happened to), `value` (in the unit that `text` names) and `text`, a sentence.
+
+    Raises:
+        StudyError: if there is no such study, or its ledger cannot be read.
+    """
+    with open_ledger(study) as ledger:
+        events = ledger.frame(
+            f"""
+            SELECT t.id AS trial, c.variant, c.stage, c.seed, e.step, e.kind, e.subject, e.value, e.text
+            FROM {CELLS} JOIN event e ON e.trial = t.number {IN_ORDER}, e.step, e.kind, e.subject"""
+        )
+    return events.astype({"seed": int, "step": int, "value": float})
+
+
 def load_references(study: StudyLike) -> pd.DataFrame:
-    """Return the scores of the methods that learn nothing: columns `method`, `set`, `image`, `scene` and each metric.
+    """Return the scores of what the trials are compared with beside each other.
+
+    Columns: `method`, `set`, `image`, `scene`, `weights` and each metric that images have. Methods without `weights`
+    learn nothing; the others are trained models, and `weights` is the SHA-256 of their file.
 
     Raises:
         StudyError: if there is no such study, or its ledger cannot be read.
     """
     with open_ledger(study) as ledger:
         query = 'SELECT method, "set", image, metric, value FROM reference WHERE data = ?'
-        wide = _wide(ledger.frame(query, [ledger.study.digest]), ledger.study.keys)
+        wide = _wide(ledger.frame(query, [ledger.study.digest]), ledger.study.image_keys)
         wide = wide.merge(_scenes(ledger), how="left", on=["set", "image"])
+        weights = dict(
+            ledger.connection.execute("SELECT method, weights FROM scored WHERE data = ?", [ledger.study.digest])
+        )
     wide.insert(3, "scene", wide.pop("scene").fillna(wide["image"]))
+    wide.insert(4, "weights", wide["method"].map(weights).astype(object))
     return wide
 
 

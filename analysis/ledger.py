@@ -9,7 +9,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +19,35 @@ from analysis import schema
 from analysis.errors import StudyError
 from analysis.statistics import Images
 
-__all__ = ["RESULTS", "Ledger", "Metric", "Study", "StudyLike", "open_ledger", "study_folder"]
+__all__ = ["QUALITY", "RESULTS", "Ledger", "Metric", "Study", "StudyLike", "open_ledger", "study_folder"]
 
 RESULTS = Path("results")
 """Where studies are looked up by name."""
 
-UNITS = {"db": "dB", "levels": "grey levels", "s": "s", "ms": "ms", "px": "px"}
+QUALITY = "quality"
+"""What a metric is about that tells of no known defect."""
+UNITS = {"db": "dB", "deg": "deg", "levels": "grey levels", "s": "s", "ms": "ms", "px": "px"}
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A quantity that an evaluation yields. `higher_is_better` is None where there is no direction."""
+    """A quantity that an evaluation yields.
+
+    Args:
+        key: `group/name_unit`.
+        title: as a table's head shows it, with the unit.
+        higher_is_better: None where there is no direction.
+        needs_reference: whether it exists only for images with a reference.
+        about: what it tells of: `quality`, or a known defect such as `colour`.
+        per_image: whether each image has a value; else the trial as a whole has one, at each report.
+    """
 
     key: str
     title: str
     higher_is_better: bool | None
     needs_reference: bool
+    about: str = QUALITY
+    per_image: bool = True
 
     @property
     def unit(self) -> str:
@@ -62,6 +75,7 @@ class Study:
         data: where the images come from: source, caution, sets.
         digest: of the images.
         settings: of the metrics.
+        inert: for each variant, the settings of the full model that mean nothing any more under its own.
     """
 
     name: str
@@ -74,11 +88,17 @@ class Study:
     data: dict[str, Any]
     digest: str
     settings: dict[str, Any]
+    inert: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def keys(self) -> list[str]:
         """The keys of the metrics."""
         return [one.key for one in self.metrics]
+
+    @property
+    def image_keys(self) -> list[str]:
+        """The keys of the metrics that each image has."""
+        return [one.key for one in self.metrics if one.per_image]
 
     def metric(self, key: str) -> Metric:
         """Return the metric with this key.
@@ -150,7 +170,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?{options}", uri=True, isolation_level=None, timeout=30)
         try:
             connection.execute("BEGIN")
-            connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+            schema.complete(connection)
             return connection
         except sqlite3.Error as error:
             connection.close()
@@ -163,7 +183,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _study(connection: sqlite3.Connection, path: Path) -> Study:
     """Return the facts of the study, or say which are missing."""
     facts = {key: json.loads(value) for key, value in connection.execute("SELECT key, value FROM study")}
-    if facts.get("schema") != schema.VERSION:
+    if facts.get("schema") not in (*schema.EARLIER, schema.VERSION):
         raise StudyError(f"{path}: expected a ledger of version {schema.VERSION}, got version {facts.get('schema')}")
     spec = connection.execute("SELECT resolved FROM spec ORDER BY number DESC LIMIT 1").fetchone()
     missing = [key for key in ("name", "storage", "metrics", "data", "digest") if key not in facts]
@@ -181,4 +201,5 @@ def _study(connection: sqlite3.Connection, path: Path) -> Study:
         data=facts["data"],
         digest=facts["digest"],
         settings=facts.get("metric_settings", {}),
+        inert=facts.get("inert", {}),
     )

@@ -10,7 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from analysis import shown, wording
+from analysis import defects, shown, wording
+from analysis.schema import PLANNED
 from analysis.tables import Readings, Tables
 
 __all__ = ["markdown", "show"]
@@ -22,7 +23,7 @@ ALWAYS = 3  # columns: name, completed, the first metric
 
 
 def markdown(readings: Readings, tables: Tables) -> str:
-    """Return the report as Markdown: notices, verdicts, variants, trials."""
+    """Return the report as Markdown: notices, verdicts, variants, known defects, events, trials."""
     study = readings.study
     parts = [f"# {study.name}", wording.question(study, readings.family)]
     parts.append(" \u00b7 ".join(shown.facts(readings)))
@@ -31,12 +32,21 @@ def markdown(readings: Readings, tables: Tables) -> str:
     parts += ["## Verdicts", "\n".join(f"- **{one.component}**: {_whole(one)}" for one in said)]
     numbers = [[one.component, one.estimate, one.p, one.effect, str(one.seeds), one.verdict] for one in said]
     parts.append(_pipes(_verdict_heads(readings), numbers) if numbers else "")
-    titles, others = shown.explored(readings, tables)
-    if titles:
-        parts += ["### Other metrics, exploratory", _pipes(["", *titles], [[name, *cells] for name, cells in others])]
-    parts += ["## Variants", wording.brightening(tables.variants, study)]
+    names, others = shown.explored(readings, tables)
+    if others:
+        parts += ["### Other metrics, exploratory", _pipes(["", *names], [[title, *cells] for title, cells in others])]
+    parts += ["## Variants", wording.brightening(tables.variants, study), _models(tables)]
     for group in shown.groups(readings, tables):
         parts += [f"### {group.name}", _pipes(_heads(group), _rows(group))]
+    groups = defects.by_set(readings, tables)
+    if groups:
+        explained = wording.defects([name for group in groups for name, _ in group.spans])
+        parts += ["## Known defects", "\n".join(f"- **{name}**: {text}" for name, text in explained)]
+    for group in groups:
+        parts += [f"### {group.name}", _pipes(_heads(group), _rows(group))]
+    kinds, happened = shown.happened(readings)
+    if happened:
+        parts += ["## What happened in training", _pipes(["", *kinds], [[name, *cells] for name, cells in happened])]
     parts += ["## Trials", _pipes(_trial_heads(readings), shown.trials(readings))]
     if len(readings.trials) > shown.ROWS:
         parts.append(f"The first {shown.ROWS} of {len(readings.trials):,}; all are in trials.csv.")
@@ -52,24 +62,39 @@ def show(readings: Readings, tables: Tables, *, path: Path) -> None:
         console.print(f"{heading}. {text}")
     for group in shown.groups(readings, tables):
         console.print(_table(group, title=f"{readings.study.name}, {group.name}", width=console.width))
+    brief = defects.in_brief(readings, tables)
+    if brief:
+        title = f"Known defects, {brief.name}: one metric of each, the report has more"
+        console.print(_table(brief, title=title, width=console.width))
     for one in shown.verdicts(readings, tables):
         console.print(_whole(one), soft_wrap=True)
-    for sentence in (wording.brightening(tables.variants, readings.study), str(path)):
-        console.print(sentence, soft_wrap=True)
+    begun = int((readings.trials["state"] != PLANNED).sum())
+    happened = wording.events(readings.events, begun)
+    for sentence in (happened, wording.brightening(tables.variants, readings.study), str(path)):
+        if sentence:
+            console.print(sentence, soft_wrap=True)
 
 
 def _table(group: shown.Group, *, title: str, width: int) -> Table:
     """Return a group as a table, with as many metrics, the first ones, as fit into `width` characters."""
     heads, rows = _heads(group), _rows(group)
-    columns = zip(heads, zip(*rows, strict=True), strict=True)
+    columns = list(zip(heads, zip(*rows, strict=True), strict=True))
+    whole = [max(len(text) for text in (*cells, head)) for head, cells in columns]
     widths = [max(len(text) for text in (*cells, *head.split())) for head, cells in columns]
     fitting = max(ALWAYS, sum(total < width for total in accumulate(one + GAP for one in widths)))
+    if sum(one + GAP for one in whole[:fitting]) < width:
+        widths = whole  # no head has to be broken
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     for place, head in enumerate(heads[:fitting]):
-        table.add_column(head, justify="right" if place > 1 else "left", min_width=widths[place])
+        table.add_column(head, justify="right" if place > 1 else "left", width=widths[place])
     for row in rows:
         table.add_row(*row[:fitting])
     return table
+
+
+def _models(tables: Tables) -> str:
+    named = wording.models(tables.variants)
+    return f"Trained elsewhere: {named}." if named else ""
 
 
 def _whole(verdict: shown.Verdict) -> str:

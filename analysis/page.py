@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import jinja2
 import pandas as pd
 
-from analysis import figures, shown, wording
+from analysis import defects, figures, shown, wording
 from analysis.comparison import SCENES, SEEDS, seed_differences
+from analysis.ledger import Study
 from analysis.pictures import VARIANTS, Strip
 from analysis.records import dated
-from analysis.schema import COMPLETED
+from analysis.schema import COMPLETED, DIVERGED
 from analysis.tables import Readings, Tables, metric_digits
 
-__all__ = ["render"]
+__all__ = ["drawn", "render"]
 
 FOREST, PANELS = 30, 24
 """The most lines of the forest plot and panels of the curves; the CSV files have all."""
+SMALL = figures.Panels(columns=6, height_in=1.25)
+DYNAMICS = (
+    ("health/gradient_norm_", "Gradient norms", replace(SMALL, log=True)),
+    ("health/margin_", "Margins of the discriminators", SMALL),
+)
+"""What is drawn of the trainings: the beginning of the metrics' keys, which ends with a network's name."""
 
 
-def render(readings: Readings, tables: Tables, *, curves: pd.DataFrame, strips: list[Strip]) -> str:
+def drawn(study: Study) -> list[str]:
+    """Return the keys of the metrics whose curves the page shows."""
+    dynamics = [key for prefix, _, _ in DYNAMICS for key in study.keys if key.startswith(prefix)]
+    return [study.primary, *dynamics]
+
+
+def render(readings: Readings, tables: Tables, *, curves: Mapping[str, pd.DataFrame], strips: list[Strip]) -> str:
     """Return the page.
 
     Args:
         readings: of the ledger, one stage.
         tables: computed from them.
-        curves: of the primary metric, as from `analysis.load_curves`, of the same stage.
+        curves: of each metric of `drawn`, as from `analysis.load_curves`, of the same stage.
         strips: pictures of some evaluation images.
     """
     environment = jinja2.Environment(
@@ -36,7 +51,7 @@ def render(readings: Readings, tables: Tables, *, curves: pd.DataFrame, strips: 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    study = readings.study
+    study, known = readings.study, defects.by_set(readings, tables)
     environment.filters["dated"] = dated
     return environment.get_template("page.html").render(
         study=study,
@@ -50,7 +65,15 @@ def render(readings: Readings, tables: Tables, *, curves: pd.DataFrame, strips: 
         explored=shown.explored(readings, tables),
         groups=shown.groups(readings, tables),
         brightening=wording.brightening(tables.variants, study),
-        curves=_curves(readings, curves),
+        models=wording.models(tables.variants),
+        defects=known,
+        explained=wording.defects([name for group in known for name, _ in group.spans]),
+        curves=_curves(readings, curves[study.primary]),
+        happened=shown.happened(readings),
+        events=shown.events(readings),
+        event_count=len(readings.events),
+        dynamics=_dynamics(readings, curves),
+        settings=shown.settings(readings),
         strips=strips,
         breaks=shown.breaks(readings, tables),
         records=readings.records,
@@ -94,3 +117,33 @@ def _curves(readings: Readings, curves: pd.DataFrame) -> str:
     names = dict(list(shown.labels(readings).items())[:PANELS])
     caption = f"{metric.title} over the training steps, mean and range over seeds, for each variant."
     return figures.curves(curves, metric, labels=names, caption=caption)
+
+
+def _dynamics(readings: Readings, curves: Mapping[str, pd.DataFrame]) -> list[tuple[str, list[str]]]:
+    """Draw how the trainings went, diverged ones included: for each heading a figure for each network."""
+    ended = readings.trials.loc[readings.trials["state"].isin([COMPLETED, DIVERGED]), "trial"]
+    names = dict(list(shown.labels(readings).items())[:PANELS])
+    found: list[tuple[str, list[str]]] = []
+    for prefix, heading, layout in DYNAMICS:
+        pictures = []
+        for metric in (one for one in readings.study.metrics if one.key.startswith(prefix)):
+            table = curves[metric.key][curves[metric.key]["trial"].isin(ended)]
+            if table[metric.key].notna().any():
+                caption = f"{metric.title} over the training steps, mean and range over seeds, for each variant."
+                marks = _marks(readings, metric.key.removeprefix(prefix))
+                pictures.append(
+                    figures.curves(table, metric, labels=names, caption=caption, marks=marks, panels=layout)
+                )
+        if pictures:
+            found.append((heading, pictures))
+    return found
+
+
+def _marks(readings: Readings, network: str) -> dict[str, list[int]]:
+    """Return for each variant the steps at which something happened to this network, or to none in particular."""
+    prefixes = [prefix for prefix, _, _ in DYNAMICS]
+    networks = {
+        key.removeprefix(prefix) for prefix in prefixes for key in readings.study.keys if key.startswith(prefix)
+    }
+    events = readings.events[(readings.events["subject"] == network) | ~readings.events["subject"].isin(networks)]
+    return {str(name): sorted(set(part["step"].tolist())) for name, part in events.groupby("variant")}

@@ -25,6 +25,7 @@ WIDTH_PX = 480
 QUALITY = 82
 BEFORE = ("input", "gain")
 AFTER = ("normal",)
+MODELS = 4
 NAMES = {"normal": "normal light", "gain": "input, brightened", "input": "input"}
 
 
@@ -61,12 +62,18 @@ def strips(ledger: Ledger, trials: Mapping[str, str], *, labels: Mapping[str, st
     Args:
         ledger: open.
         trials: variant -> the trial (identity) whose pictures speak for it.
-        labels: variant -> its name for readers, in the order of the pictures; at most 12 are shown.
+        labels: variant -> its name for readers, in the order of the pictures; at most 12 are shown, and of trained
+            models that the study is compared with at most 4.
     """
     shown = [name for name in labels if name in trials][:VARIANTS]
+    models = ledger.connection.execute(
+        "SELECT method FROM scored WHERE data = ? AND weights IS NOT NULL ORDER BY method LIMIT ?",
+        [ledger.study.digest, MODELS],
+    ).fetchall()
     columns = [
         *(_reference(ledger, name) for name in BEFORE),
         *(_trial(ledger, trials[name], labels[name]) for name in shown),
+        *(_reference(ledger, name) for (name,) in models),
         *(_reference(ledger, name) for name in AFTER),
     ]
     images = sorted({image for column in columns for image in column.paths})
@@ -91,7 +98,7 @@ def _reference(ledger: Ledger, method: str) -> _Column:
         "SELECT \"set\" || '/' || image AS picture, metric, value FROM reference WHERE data = ? AND method = ?",
         [ledger.study.digest, method],
     )
-    return _Column(NAMES[method], dict(paths.fetchall()), scores)
+    return _Column(NAMES.get(method, method), dict(paths.fetchall()), scores)
 
 
 def _trial(ledger: Ledger, identity: str, label: str) -> _Column:

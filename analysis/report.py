@@ -26,8 +26,8 @@ STAGE = "fixed"
 def write_report(study_folder: Path) -> Path:
     """Write `report/` in a study's folder, finished or not, and return the path of its `index.html`.
 
-    Beside the page it holds `variants.csv`, `verdicts.csv`, `trials.csv`, `images.csv` and `report.md`. From an
-    unchanged ledger come the same bytes.
+    Beside the page it holds `variants.csv`, `verdicts.csv`, `trials.csv`, `images.csv`, `events.csv` and `report.md`.
+    From an unchanged ledger come the same bytes.
 
     Raises:
         StudyError: if there is no such study, or its ledger cannot be read.
@@ -55,8 +55,8 @@ def _write(ledger: Ledger) -> tuple[Path, Readings, Tables]:
     """Write every file of the report; each is whole at any moment."""
     readings = read(ledger, STAGE)
     found = tables(readings)
-    curves = load_curves(ledger, metric=ledger.study.primary)
-    curves = curves[curves["stage"] == STAGE]
+    drawn = {key: load_curves(ledger, metric=key) for key in page.drawn(ledger.study)}
+    curves = {key: frame[frame["stage"] == STAGE] for key, frame in drawn.items()}
     chosen = median_trials(readings.images, ledger.study.primary)
     pictures = strips(ledger, chosen, labels=labels(readings))
     files = {
@@ -64,6 +64,7 @@ def _write(ledger: Ledger) -> tuple[Path, Readings, Tables]:
         "verdicts.csv": found.verdicts.to_csv(index=False),
         "trials.csv": readings.trials.to_csv(index=False),
         "images.csv": readings.images.to_csv(index=False),
+        "events.csv": readings.events.to_csv(index=False),
         "report.md": listing.markdown(readings, found),
         "index.html": page.render(readings, found, curves=curves, strips=pictures),
     }

@@ -6,10 +6,13 @@ writing it twice changes nothing.
 
 from __future__ import annotations
 
+import sqlite3
+
 __all__ = [
     "BASELINE",
     "COMPLETED",
     "DIVERGED",
+    "EARLIER",
     "FAILED",
     "PLANNED",
     "RUNNING",
@@ -17,9 +20,13 @@ __all__ = [
     "STATES",
     "STOPPED",
     "VERSION",
+    "complete",
 ]
 
-VERSION = 1
+VERSION = 2
+EARLIER = (1,)
+"""What can be read too, and becomes `VERSION` when it is written to. Version 1 lacks the tables of `LATER`, and of
+each metric what it is about and whether each image has it."""
 
 BASELINE = "baseline"
 
@@ -30,6 +37,26 @@ STOPPED = "STOPPED"  # by the scheduler
 DIVERGED = "DIVERGED"  # a result: counted, never repeated
 FAILED = "FAILED"  # with a kind: memory, data, bug, lost
 STATES = (PLANNED, RUNNING, COMPLETED, STOPPED, DIVERGED, FAILED)
+
+LATER = {
+    "event": """(                             -- what happened in a training: spikes, collapses
+    trial INTEGER NOT NULL,
+    step INTEGER NOT NULL,                    -- at which it happened; the report that told of it may be a later one
+    kind TEXT NOT NULL,
+    subject TEXT NOT NULL,                    -- what it happened to
+    value REAL,
+    text TEXT NOT NULL,
+    PRIMARY KEY (trial, step, kind, subject)
+) WITHOUT ROWID""",
+    "scored": """(                            -- the methods that stand in reference and reference_picture, and how made
+    method TEXT NOT NULL,
+    data TEXT NOT NULL,
+    version TEXT NOT NULL,                    -- the trainer's results version
+    weights TEXT,                             -- SHA-256 of a trained model's file; NULL if the method learns nothing
+    PRIMARY KEY (method, data)
+) WITHOUT ROWID""",
+}
+"""The tables that came with version 2: name -> definition."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS study (            -- one row for each key: name, schema, trainer, metrics, ... as JSON
@@ -138,7 +165,7 @@ CREATE TABLE IF NOT EXISTS scene (            -- which scene each evaluation ima
     PRIMARY KEY ("set", image)
 ) WITHOUT ROWID;
 
-CREATE TABLE IF NOT EXISTS reference (        -- scores of methods that learn nothing: input, gain, gamma
+CREATE TABLE IF NOT EXISTS reference (        -- scores beside the trials': input, gain, gamma, models trained elsewhere
     method TEXT NOT NULL,
     data TEXT NOT NULL,
     "set" TEXT NOT NULL,
@@ -163,4 +190,12 @@ CREATE TABLE IF NOT EXISTS decision (         -- of a scheduler, never computed 
     at REAL NOT NULL,
     PRIMARY KEY (trial, rung)
 ) WITHOUT ROWID;
-"""
+""" + "".join(f"CREATE TABLE IF NOT EXISTS {name} {columns};\n" for name, columns in LATER.items())
+
+
+def complete(connection: sqlite3.Connection) -> None:
+    """Let a ledger of an earlier version, opened for reading, show the tables it lacks as empty ones."""
+    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    for name, columns in LATER.items():
+        if name not in there:
+            connection.execute(f"CREATE TEMP TABLE {name} {columns}")

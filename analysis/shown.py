@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import isfinite
 from typing import Any
 
 import pandas as pd
 
 from analysis import wording
+from analysis.ledger import QUALITY, Metric
 from analysis.records import Records, dated
 from analysis.schema import DIVERGED, FAILED, PLANNED, RUNNING
 from analysis.tables import Readings, Tables, metric_digits
 from analysis.wording import counted, number
 
 __all__ = [
-    "ROWS", "Group", "Verdict", "breaks", "explored", "facts", "groups", "labels", "notices", "trials", "verdicts",
+    "ROWS", "Event", "Group", "Verdict", "breaks", "events", "explored", "facts", "group", "groups", "happened",
+    "labels", "measured", "notices", "settings", "trials", "verdicts",
 ]  # fmt: skip
 
 ROWS = 200
@@ -41,12 +45,29 @@ class Verdict:
 class Group:
     """The variants on one set of images: heads (title, arrow), and rows of `name`, `kind`, `completed`, `cells`.
 
-    A cell is a mean and its spread over seeds.
+    A cell is a mean and its spread over seeds. `spans` are the heads above the heads, each with how many it covers.
     """
 
     name: str
     heads: list[tuple[str, str]]
     rows: list[dict[str, Any]]
+    spans: list[tuple[str, int]]
+
+    @property
+    def begins(self) -> set[int]:
+        """The places of the columns with which a span begins, the first one apart."""
+        return set(accumulate(count for _, count in self.spans[:-1]))
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened in a training."""
+
+    name: str
+    seed: str
+    step: str
+    what: str
+    text: str
 
 
 def labels(readings: Readings) -> dict[str, str]:
@@ -92,22 +113,63 @@ def verdicts(readings: Readings, tables: Tables) -> list[Verdict]:
 
 
 def groups(readings: Readings, tables: Tables) -> list[Group]:
-    """Return the variant table, a group for each set of images."""
-    return [_group(readings, str(of_set), part) for of_set, part in tables.variants.groupby("set", sort=False)]
+    """Return the variant table, a group for each set of images: what tells of the quality."""
+    parts = tables.variants.groupby("set", sort=False)
+    return [
+        group(readings, str(name), part, [one for one in measured(readings, part) if one.about == QUALITY])
+        for name, part in parts
+    ]
 
 
 def explored(readings: Readings, tables: Tables) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """Return the intervals of the other metrics: their titles, and for each variant its name and estimates."""
+    """Return the intervals of the other metrics: the variants' names, and for each metric its title and estimates."""
     names = labels(readings)
     table = tables.verdicts[tables.verdicts["role"] == "exploratory"]
     metrics = [one for one in readings.study.metrics if one.key in set(table["metric"])]
     places = {one.key: metric_digits(readings, one.key) for one in metrics}
     cells = {(row["variant"], row["metric"]): row for row in table.to_dict("records")}
     rows = [
-        (names[one.variant], [wording.estimate(cells[one.variant, key], decimals) for key, decimals in places.items()])
-        for one in readings.family
+        (one.title, [wording.estimate(cells[of.variant, one.key], places[one.key]) for of in readings.family])
+        for one in metrics
     ]
-    return [one.title for one in metrics], rows
+    return [names[one.variant] for one in readings.family], rows
+
+
+def happened(readings: Readings) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Return how many trials had each kind of event, and when first: the kinds, and for each variant name and cells."""
+    begun = readings.trials[readings.trials["state"] != PLANNED].groupby("variant")["trial"].nunique()
+    kinds = sorted(readings.events["kind"].unique())
+    firsts = readings.events.groupby(["variant", "kind", "trial"])["step"].min().groupby(level=[0, 1]).agg(list)
+    rows = [
+        (label, [wording.first_steps(firsts.get((name, kind), []), int(begun.get(name, 0))) for kind in kinds])
+        for name, label in labels(readings).items()
+    ]
+    return [wording.event(kind) for kind in kinds], rows if kinds else []
+
+
+def events(readings: Readings) -> list[Event]:
+    """Return the first things that happened in the trainings, in the order of the plan."""
+    names = labels(readings)
+    return [
+        Event(
+            names[row["variant"]],
+            str(row["seed"]),
+            str(row["step"]),
+            wording.event(row["kind"]),
+            row["text"].removeprefix(f"step {row['step']}: "),  # it stands in a column of its own
+        )
+        for row in readings.events.head(ROWS).to_dict("records")
+    ]
+
+
+def settings(readings: Readings) -> list[tuple[str, str, str]]:
+    """Return for each variant its name, what it sets, and which settings then mean nothing any more."""
+    names, rows = labels(readings), readings.variants.to_dict("records")
+    return [
+        (names[row["name"]], _set(json.loads(row["overrides"])), ", ".join(readings.study.inert.get(row["name"], [])))
+        for row in rows
+        if row["overrides"] != "{}"
+    ]
 
 
 def breaks(readings: Readings, tables: Tables) -> tuple[list[str], list[tuple[str, ...]]]:
@@ -145,11 +207,21 @@ def trials(readings: Readings) -> list[tuple[str, ...]]:
     ]
 
 
-def _group(readings: Readings, name: str, part: pd.DataFrame) -> Group:
-    """Return the table of one set, without the metrics that none of its images has."""
+def measured(readings: Readings, part: pd.DataFrame) -> list[Metric]:
+    """Return the metrics that some row of a set's table has."""
+    return [one for one in readings.study.metrics if one.key in part and part[one.key].notna().any()]
+
+
+def group(
+    readings: Readings,
+    name: str,
+    part: pd.DataFrame,
+    metrics: Sequence[Metric],
+    spans: Sequence[tuple[str, int]] = (),
+) -> Group:
+    """Return the table of these metrics on one set."""
     names = labels(readings)
-    measured = [one for one in readings.study.metrics if one.key in part and part[one.key].notna().any()]
-    places = {one.key: metric_digits(readings, one.key) for one in measured}
+    places = {one.key: metric_digits(readings, one.key) for one in metrics}
     arrows = {True: "\u2191", False: "\u2193", None: ""}
     rows = [
         {
@@ -160,7 +232,11 @@ def _group(readings: Readings, name: str, part: pd.DataFrame) -> Group:
         }
         for row in part.to_dict("records")
     ]
-    return Group(name, [(one.title, arrows[one.higher_is_better]) for one in measured], rows)
+    return Group(name, [(one.title, arrows[one.higher_is_better]) for one in metrics], rows, list(spans))
+
+
+def _set(overrides: Mapping[str, Any]) -> str:
+    return ", ".join(f"{path}: {json.dumps(value, ensure_ascii=False)}" for path, value in overrides.items())
 
 
 def _progress(readings: Readings) -> list[tuple[str, str]]:
@@ -206,7 +282,7 @@ def _cell(row: Mapping[Any, Any], key: str, decimals: int) -> tuple[str, str]:
     """Return a mean, and its spread over seeds; with the number of seeds where not every one has the metric."""
     mean, spread = number(row[key], decimals), row[f"{key} sd"]
     if row["kind"] == "reference" or not isfinite(row[key]):
-        return mean, ""
+        return mean if isfinite(row[key]) or row["kind"] == "variant" else "", ""
     few = f" ({row[f'{key} n']})" if row[f"{key} n"] != row["seeds"] else ""
     return mean, (f"\u00b1 {number(spread, decimals)}" if isfinite(spread) else "") + few
 

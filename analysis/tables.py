@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparison import Contrast, contrasts, judge
-from analysis.frames import load_images, load_references, load_trials, load_variants
+from analysis.frames import load_events, load_images, load_references, load_trials, load_variants
 from analysis.ledger import Ledger, Study
 from analysis.records import Records, read_records
 from analysis.schema import COMPLETED, DIVERGED, FAILED, PLANNED, RUNNING, STOPPED
@@ -31,6 +31,7 @@ class Readings:
     trials: pd.DataFrame
     images: pd.DataFrame
     references: pd.DataFrame
+    events: pd.DataFrame
     records: Records
 
     @property
@@ -49,13 +50,14 @@ class Tables:
 
 def read(ledger: Ledger, stage: str) -> Readings:
     """Read one stage of a study."""
-    trials, images = load_trials(ledger), load_images(ledger)
+    trials, images, events = load_trials(ledger), load_images(ledger), load_events(ledger)
     return Readings(
         study=ledger.study,
         variants=load_variants(ledger),
         trials=trials[trials["stage"] == stage].reset_index(drop=True),
         images=images[images["stage"] == stage].reset_index(drop=True),
         references=load_references(ledger),
+        events=events[events["stage"] == stage].reset_index(drop=True),
         records=read_records(ledger),
     )
 
@@ -66,14 +68,16 @@ def tables(readings: Readings) -> Tables:
 
 
 def variant_table(readings: Readings) -> pd.DataFrame:
-    """Return a row for each variant, and for each method that learns nothing, on each set of images.
+    """Return a row for each variant, and for each method that learns nothing or model, on each set of images.
 
     Columns: `row`, `kind` (`variant` or `reference`), `set`; for each metric its mean (column = the key) over seeds of
-    the trials' means over images, `<key> sd` over seeds and `<key> n`, the number of seeds that have every image;
-    `seeds` (completed), `images`; the numbers of trials `completed`, `stopped`, `diverged`, `failed`, `unfinished`;
-    `broke_low` and `broke_high`: the interval (Wilson, 95 %) of the share of trials that diverged or failed.
+    the trials' means over images, `<key> sd` over seeds and `<key> n`, the number of seeds that have every image (of
+    a metric that a trial has as a whole, the same on every set: over seeds, of the last report); `seeds` (completed),
+    `images`; the numbers of trials `completed`, `stopped`, `diverged`, `failed`, `unfinished`; `broke_low` and
+    `broke_high`: the interval (Wilson, 95 %) of the share of trials that diverged or failed; `weights`: the SHA-256
+    of a reference's file, if it is a trained model.
     """
-    metrics = _measured(readings)
+    metrics, whole = _measured(readings), _measured_whole(readings)
     names = readings.variants["name"].tolist()
     trained = _summary(readings.images, metrics, "variant")
     learnless = _summary(readings.references.assign(seed=0), metrics, "method")
@@ -81,18 +85,25 @@ def variant_table(readings: Readings) -> pd.DataFrame:
     places = pd.MultiIndex.from_product([names, sets], names=["row", "set"])
     rows = trained.rename_axis(["row", "set"]).reindex(places).fillna({"seeds": 0}).reset_index()
     rows = rows.merge(_states(readings.trials), how="left", left_on="row", right_index=True)
+    rows = rows.merge(_whole_summary(readings.trials, whole), how="left", left_on="row", right_index=True)
     methods = learnless.drop(columns=["seeds", *(f"{key} {what}" for key in metrics for what in ("sd", "n"))])
     methods = methods.rename_axis(["row", "set"]).reset_index()
-    methods = methods.sort_values("row", key=lambda row: row != UNTOUCHED, kind="stable")
+    weights = dict(zip(readings.references["method"], readings.references["weights"], strict=True))
+    methods = methods.assign(weights=methods["row"].map(weights))
+    order = [(pd.notna(weights[row]), row != UNTOUCHED) for row in methods["row"]]
+    methods = methods.iloc[sorted(range(len(order)), key=order.__getitem__)]
+    rows, methods = rows.copy(), methods.copy()  # so many columns lie apart in memory, which pandas warns of
     table = pd.concat([rows.assign(kind="variant"), methods.assign(kind="reference")], ignore_index=True)
-    numbers = [column for key in metrics for column in (key, f"{key} sd", f"{key} n")]
-    counts = ["seeds", "images", *_STATES, "broke_low", "broke_high"]
-    whole = ["seeds", "images", *_STATES, *(f"{key} n" for key in metrics)]
-    return table[["row", "kind", "set", *numbers, *counts]].astype(dict.fromkeys(whole, "Int64"))
+    shown = [key for key in readings.study.keys if key in metrics or key in whole]
+    numbers = [column for key in shown for column in (key, f"{key} sd", f"{key} n")]
+    counts = ["seeds", "images", *_STATES, "broke_low", "broke_high", "weights"]
+    integers = ["seeds", "images", *_STATES, *(f"{key} n" for key in shown)]
+    table = table.reindex(columns=["row", "kind", "set", *numbers, *counts])
+    return table.astype(dict.fromkeys(integers, "Int64"))
 
 
 def verdict_table(readings: Readings) -> pd.DataFrame:
-    """Return the rows of `analysis.judge` for the primary metric, then for every other metric that was measured.
+    """Return the rows of `analysis.judge` for the primary metric, then for every other one that was measured on images.
 
     Added columns: `metric`, `role` (`primary`, or `exploratory`: no verdict, no adjustment), `sentence`, and
     `bound_difference`, `bound_low`, `bound_high`: the primary difference if every trial that diverged or failed is
@@ -117,7 +128,8 @@ def verdict_table(readings: Readings) -> pd.DataFrame:
 
 def metric_digits(readings: Readings, metric: str) -> int:
     """Return how many decimals the metric is shown with, everywhere in the report."""
-    values = [frame[metric].abs().max() for frame in (readings.images, readings.references) if metric in frame]
+    frames = (readings.images, readings.references) if metric in readings.study.image_keys else (readings.trials,)
+    values = [frame[metric].abs().max() for frame in frames if metric in frame]
     return digits(float(np.nanmax(values)) if len(values) and not np.isnan(values).all() else 0.0)
 
 
@@ -128,12 +140,24 @@ _BOUNDS = ["bound_difference", "bound_low", "bound_high"]
 
 
 def _measured(readings: Readings) -> list[str]:
-    """Return the keys of the metrics that some trial or reference has."""
+    """Return the keys of the metrics that some image of a trial or reference has."""
     return [
-        one.key
-        for one in readings.study.metrics
-        if any(one.key in frame and frame[one.key].notna().any() for frame in (readings.images, readings.references))
+        key
+        for key in readings.study.image_keys
+        if any(key in frame and frame[key].notna().any() for frame in (readings.images, readings.references))
     ]
+
+
+def _measured_whole(readings: Readings) -> list[str]:
+    """Return the keys of the metrics that some completed trial has as a whole."""
+    found = [one.key for one in readings.study.metrics if not one.per_image and one.key in readings.trials]
+    return [key for key in found if readings.trials[key].notna().any()]
+
+
+def _whole_summary(trials: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
+    """Return mean, sd and number over seeds, by variant, of what trials have as a whole."""
+    groups = trials.astype(dict.fromkeys(metrics, float)).groupby("variant")[metrics]
+    return pd.concat([groups.mean(), groups.std().add_suffix(" sd"), groups.count().add_suffix(" n")], axis=1)
 
 
 def _summary(scores: pd.DataFrame, metrics: list[str], name: str) -> pd.DataFrame:

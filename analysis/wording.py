@@ -9,16 +9,29 @@ from typing import Any
 import pandas as pd
 
 from analysis.comparison import LEVEL, Contrast
-from analysis.ledger import Study
+from analysis.ledger import QUALITY, Study
 from analysis.schema import BASELINE
 from analysis.statistics import seeds_range
 
 __all__ = [
-    "FULL", "bound", "brightening", "counted", "digits", "estimate", "interval", "label", "listed", "margin", "number",
-    "p_value", "question", "sentence", "share",
+    "FULL", "bound", "brightening", "counted", "defect", "defects", "digits", "estimate", "event", "events",
+    "first_steps", "interval", "label", "listed", "margin", "models", "number", "p_value", "question", "sentence",
+    "share",
 ]  # fmt: skip
 
 FULL = "full model"
+DEFECTS = {
+    "colour": "How far the colours lie from the reference\u2019s or, without one, from the input\u2019s, lightness "
+    "apart; chroma below 0 is paler than it should be, above 0 stronger.",
+    "detail": "GMSD grows with structure that was lost or invented; fine detail below 0 was smoothed away, and above "
+    "0 may be noise, which stands beside it.",
+    "gradients": "A spike is a gradient norm far outside what the same network had just before; 0 is calm.",
+    "equilibrium": "A discriminator with accuracy 0.5 and margin 0 cannot tell generated from real, one with accuracy "
+    "near 1 always can and teaches the generator little. A loss ratio above 0: the discriminators lose more. A "
+    "duality gap of 0: neither side could still gain.",
+}
+"""What the known defects' metrics say, and in which direction the defect lies."""
+EVENTS = {"spike": "Gradient spike", "drop": "Gradient drop", "collapse": "Collapse", "nonfinite": "Not finite"}
 MOST_SEEDS = 1000
 
 
@@ -135,7 +148,9 @@ def sentence(row: Mapping[Any, Any], study: Study, *, decimals: int, family: int
 
 
 def brightening(table: pd.DataFrame, study: Study) -> str:
-    """Say on which metrics a method that learns nothing beats the trained full model; nothing if there is none.
+    """Say on which metrics of quality a method that learns nothing beats the trained full model.
+
+    Nothing if they have no metric in common.
 
     Args:
         table: of `analysis.tables.variant_table`.
@@ -144,8 +159,8 @@ def brightening(table: pd.DataFrame, study: Study) -> str:
     trained = table[table["row"] == BASELINE].set_index("set")
     wins: dict[str, list[str]] = {}
     compared = 0
-    for row in table[table["kind"] == "reference"].to_dict("records"):
-        for metric in study.metrics:
+    for row in table[(table["kind"] == "reference") & table["weights"].isna()].to_dict("records"):
+        for metric in (one for one in study.metrics if one.about == QUALITY):
             theirs = float(row.get(metric.key, nan))
             ours = float(trained[metric.key].get(row["set"], nan)) if metric.key in trained else nan
             if metric.higher_is_better is None or not isfinite(theirs - ours):
@@ -159,9 +174,54 @@ def brightening(table: pd.DataFrame, study: Study) -> str:
     if not compared:
         return ""
     if not wins:
-        return "No method that learns nothing beats the full model on any metric."
-    beats = "; ".join(f"{method} on {listed(won)}" for method, won in wins.items())
+        return "No method that learns nothing beats the full model on any metric of quality."
+    beats = "; ".join(f"{method} on {listed(_first(won))}" for method, won in wins.items())
     return f"Methods that learn nothing beat the trained full model: {beats}."
+
+
+def _first(won: list[str], most: int = 3) -> list[str]:
+    """Return the first words of a list, and how many more there are."""
+    return won if len(won) <= most + 1 else [*won[:most], f"{len(won) - most} more"]
+
+
+def models(table: pd.DataFrame) -> str:
+    """Name the trained models among the references, each with the beginning of its file's SHA-256; '' if none."""
+    found = table[table["weights"].notna()].drop_duplicates("row")
+    return listed(
+        [f"{row} (weights {digest[:12]})" for row, digest in zip(found["row"], found["weights"], strict=True)]
+    )
+
+
+def defect(about: str) -> str:
+    """Return the name of a known defect as a head."""
+    return _spaced(about).capitalize()
+
+
+def defects(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Return for each of these heads (see `defect`) what its metrics say, where that is known."""
+    said = {defect(about): text for about, text in DEFECTS.items()}
+    return [(name, said[name]) for name in dict.fromkeys(names) if name in said]
+
+
+def event(kind: str) -> str:
+    """Return a kind of event as a head."""
+    return EVENTS.get(kind, _spaced(kind).capitalize())
+
+
+def first_steps(steps: Sequence[int], trials: int) -> str:
+    """Say how many of so many trials had an event, and the median and range of the steps of each one's first."""
+    if not steps:
+        return f"none of {trials}"
+    middle = sorted(steps)[(len(steps) - 1) // 2]  # the lower of two, so that it is a step
+    reach = "" if len(steps) == 1 else f" ({min(steps)} to {max(steps)})"
+    return f"{len(steps)} of {trials}, at step {middle}{reach}"
+
+
+def events(frame: pd.DataFrame, trials: int) -> str:
+    """Say in how many of so many trials each kind of event happened; '' if none did."""
+    counts = frame.groupby("kind")["trial"].nunique()
+    parts = [f"{event(str(kind)).lower()} in {count}" for kind, count in counts.items()]
+    return f"Of {counted(trials, 'trial')} begun: {', '.join(parts)}." if parts else ""
 
 
 def _against(theirs: float, ours: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,11 @@ class Data(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def anchored(path: str, value: Any, folder: Path) -> Any:
+    """Return the value: no setting names a file."""
+    return value
+
+
 def canonical(config: Config) -> dict[str, Any]:
     """Return every setting: none is inert."""
     return config.model_dump()
@@ -57,7 +62,7 @@ def scenes(data: Data) -> list[tuple[str, str, str]]:
     return []
 
 
-def references(data: Data, folder: Path) -> dict[str, Report]:
+def references(data: Data, folder: Path, weights: Mapping[str, Path]) -> dict[str, Report]:
     """Return no reference."""
     return {}
 
@@ -72,5 +77,6 @@ def train(config: Config, data: Data, **where: Any) -> Iterator[Report]:
     for step in range(config.evaluate_every, config.steps + 1, config.evaluate_every):
         value = (config.setting * 37 + where["seed"] * 11 + step) % 97 / 97
         metrics = {metric.key: value for metric in METRICS}
-        images = [ImageScore("none", f"{n}", f"{n}", metrics) for n in range(config.images)]
+        scores = {metric.key: value for metric in METRICS if metric.per_image}
+        images = [ImageScore("none", f"{n}", f"{n}", scores) for n in range(config.images)]
         yield Report(step, metrics, images)

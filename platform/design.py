@@ -8,8 +8,9 @@ from typing import Any
 
 from analysis.schema import BASELINE
 from platform.spec import Spec
+from platform.trainer import Trainer
 
-__all__ = ["PLACEBO", "Variant", "configured", "variants"]
+__all__ = ["PLACEBO", "Variant", "configured", "inert", "variants"]
 
 BARE = "bare"
 PLACEBO = "placebo"
@@ -73,6 +74,31 @@ def configured(model: Any, config: Any, overrides: Mapping[str, Any]) -> Any:
             node = node[section]
         node[last] = value
     return model.model_validate(settings)
+
+
+def inert(trainer: Trainer, config: Any, overrides: Mapping[str, Any]) -> list[str]:
+    """Return the settings of the full model that mean nothing any more under these overrides, dotted, in its order.
+
+    They are those that `trainer.canonical` drops; a section that goes as a whole is named alone. What an override
+    names itself is not among them.
+    """
+    full = trainer.canonical(config)
+    return _gone(full, trainer.canonical(configured(trainer.Config, config, overrides)), set(overrides))
+
+
+def _gone(full: Mapping[str, Any], rest: Mapping[str, Any], named: set[str], prefix: str = "") -> list[str]:
+    """Return the paths in `full` that `rest` lacks and that are not `named`."""
+    found: list[str] = []
+    for key, value in full.items():
+        path, kept = f"{prefix}{key}", rest.get(key)
+        if path in named:
+            continue
+        section = isinstance(value, Mapping)
+        if section and (kept is not None or any(one.startswith(f"{path}.") for one in named)):
+            found += _gone(value, kept or {}, named, f"{path}.")
+        elif kept is None and (section or key not in rest):
+            found.append(path)
+    return found
 
 
 def _merged(components: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

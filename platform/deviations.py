@@ -9,7 +9,7 @@ from platform.errors import shown
 
 __all__ = ["deviations"]
 
-FREE = ("resources", "tracking", "budget")
+FREE = ("resources", "tracking", "budget", "reference")
 """Sections that change no result and no verdict."""
 
 _NOTHING = object()

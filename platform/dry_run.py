@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.schema import PLANNED, RUNNING
-from platform.design import variants
+from platform.design import inert, variants
 from platform.errors import SweepError, shown
 from platform.plan import Cell
 from platform.snapshot import states
@@ -26,10 +26,16 @@ def show(study: Study, cells: Sequence[Cell], folder: Path, console: Console) ->
     table = Table(box=None, padding=(0, 2), header_style="dim")
     for head in ("variant", "differs from", "by"):
         table.add_column(head, overflow="fold")
+    without = {}
     for variant in variants(spec):
         changes = ", ".join(f"{path}: {shown(value)}" for path, value in variant.overrides.items())
         table.add_row(variant.name, variant.compared_to or "", changes or ("other seeds" if variant.stream else ""))
+        without[variant.name] = inert(study.trainer, study.config, variant.overrides)
     console.print(table)
+    for name, paths in without.items():
+        if paths:
+            said = f"{name} leaves without effect, too: {', '.join(paths)}"
+            console.print(said, markup=False, highlight=False)
     known = states(folder / "ledger.db")
     left = sum(known.get(cell.trial, PLANNED) in (PLANNED, RUNNING) for cell in cells)
     seeds = ", ".join(map(str, spec.seed_list[:12])) + (", ..." if len(spec.seed_list) > 12 else "")

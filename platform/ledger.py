@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from analysis import schema
@@ -47,9 +49,9 @@ class Ledger:
         self._db = sqlite3.connect(folder / "ledger.db", isolation_level=None)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
-        self._db.executescript(schema.SCHEMA)
+        self._db.executescript(schema.SCHEMA)  # gives a ledger of an earlier version the tables it lacks
         version = self.get("schema")
-        if version is None:
+        if version is None or version in schema.EARLIER:
             self.put({"schema": schema.VERSION})
         elif version != schema.VERSION:
             raise LedgerError(
@@ -112,12 +114,31 @@ class Ledger:
             (spec,) = db.execute("SELECT max(number) FROM spec").fetchone()
             db.executemany("INSERT INTO deviation (at, spec, text) VALUES (?, ?, ?)", [(now, spec, t) for t in texts])
 
-    def refer(self, data: str, reports: Mapping[str, Any]) -> None:
-        """Record the scores and pictures of methods that learn nothing.
+    def scored(self, data: str, version: str) -> dict[str, str | None]:
+        """Return the methods beside the trials that were scored on these images by this version of the trainer.
+
+        The value is the SHA-256 of a trained model's file, or None for a method that learns nothing.
+        """
+        query = "SELECT method, weights FROM scored WHERE data = ? AND version = ?"
+        return dict(self._db.execute(query, (data, version)))
+
+    def keep_models(self, weights: Mapping[str, str]) -> None:
+        """Forget the scores of every trained model but these: name -> SHA-256 of its file."""
+        with self._transaction() as db:
+            known = db.execute("SELECT method, data, weights FROM scored WHERE weights IS NOT NULL").fetchall()
+            gone = [(method, data) for method, data, digest in known if weights.get(method) != digest]
+            _forget(db, gone)
+
+    def refer(
+        self, data: str, reports: Mapping[str, Any], *, version: str, weights: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """Record the scores and pictures of methods that stand beside the trials, in place of what they had.
 
         Args:
             data: digest of the images.
             reports: for each method a report; its pictures are paths in the storage.
+            version: the trainer's results version.
+            weights: for each method that is a trained model, the SHA-256 of its file.
         """
         images = [(method, one) for method, report in reports.items() for one in report.images]
         scores = [
@@ -130,9 +151,12 @@ class Ledger:
             for method, report in reports.items()
             for name, path in report.pictures.items()
         ]
+        made = [(method, data, version, weights.get(method)) for method in reports]
         with self._transaction() as db:
-            db.executemany("INSERT OR REPLACE INTO reference VALUES (?, ?, ?, ?, ?, ?)", scores)
-            db.executemany("INSERT OR REPLACE INTO reference_picture VALUES (?, ?, ?, ?)", pictures)
+            _forget(db, [(method, data) for method in reports])
+            db.executemany("INSERT INTO reference VALUES (?, ?, ?, ?, ?, ?)", scores)
+            db.executemany("INSERT INTO reference_picture VALUES (?, ?, ?, ?)", pictures)
+            db.executemany("INSERT INTO scored VALUES (?, ?, ?, ?)", made)
 
     def show(self, scenes: Iterable[tuple[str, str, str]]) -> None:
         """Record which scene each evaluation image shows: (set, image, scene)."""
@@ -145,19 +169,16 @@ class Ledger:
         query = "SELECT stage, variant, cell.seed, id FROM cell JOIN trial ON trial.number = cell.trial"
         return {(stage, variant, seed): trial for stage, variant, seed, trial in self._db.execute(query)}
 
-    def has_references(self, data: str) -> bool:
-        """Whether the methods that learn nothing were scored on these images."""
-        return self._db.execute("SELECT 1 FROM reference WHERE data = ? LIMIT 1", (data,)).fetchone() is not None
-
     def started(self) -> bool:
         """Whether any trial of this study was ever started."""
         return self._db.execute("SELECT 1 FROM attempt LIMIT 1").fetchone() is not None
 
-    def change(self) -> int:
-        """Return a number that grows with every change of what a report shows."""
-        query = "SELECT (SELECT count(*) FROM step) + (SELECT count(*) FROM attempt WHERE ended IS NOT NULL) + "
-        query += "(SELECT count(*) FROM deviation) + (SELECT count(*) FROM spec) + (SELECT count(*) FROM attempt)"
-        return int(self._db.execute(query).fetchone()[0])
+    def change(self) -> str:
+        """Return a text that is another one after every change of what a report shows."""
+        tables = ("step", "event", "attempt", "attempt WHERE ended IS NOT NULL", "deviation", "spec")
+        counts = [self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables]
+        shown = [self.get("metrics"), self.get("inert"), self._db.execute("SELECT * FROM scored").fetchall()]
+        return f"{'-'.join(map(str, counts))}-{hashlib.sha256(_json(shown).encode()).hexdigest()[:16]}"
 
     # --- drivers ---------------------------------------------------------------------------------------------
 
@@ -192,7 +213,7 @@ class Ledger:
         number, resume = self._numbers[trial], self.resume(trial)
         step = resume.step if resume else 0
         with self._transaction() as db:
-            for table in ("step", "report", "image"):
+            for table in ("step", "report", "image", "event"):
                 db.execute(f"DELETE FROM {table} WHERE trial = ? AND step > ?", (number, step))
             (last,) = db.execute("SELECT coalesce(max(number), 0) FROM attempt WHERE trial = ?", (number,)).fetchone()
             row = (number, last + 1, self.driver, now, step, _json(record))
@@ -206,7 +227,7 @@ class Ledger:
         self.states[trial] = RUNNING
 
     def report(self, trial: str, result: Mapping[str, Any], now: float) -> None:
-        """Record one report of a trial: its step, metrics, image scores, checkpoint and pictures.
+        """Record one report of a trial: its step, metrics, image scores, checkpoint, pictures and events.
 
         Args:
             trial: the identity.
@@ -220,6 +241,10 @@ class Ledger:
             for one in result["images"]
             for key, value in one["metrics"].items()
         ]
+        events = [
+            (number, int(one["step"]), one["kind"], one["subject"], _number(one["value"]), one["text"])
+            for one in result["events"]
+        ]
         row = (
             number,
             step,
@@ -232,6 +257,7 @@ class Ledger:
             db.execute("INSERT OR REPLACE INTO step VALUES (?, ?, ?, ?, ?, ?)", row)
             db.executemany("INSERT OR REPLACE INTO report VALUES (?, ?, ?, ?)", metrics)
             db.executemany("INSERT OR REPLACE INTO image VALUES (?, ?, ?, ?, ?, ?)", images)
+            db.executemany("INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?, ?, ?)", events)
 
     def end(self, trial: str, state: str, now: float, *, kind: str | None = None, message: str | None = None) -> None:
         """Record that a trial ended in `state`, one of `analysis.schema.STATES`."""
@@ -316,6 +342,12 @@ def _locked(path: Path) -> Any:
     file.write(f"process {os.getpid()} on {socket.gethostname()}")
     file.flush()
     return file
+
+
+def _forget(db: sqlite3.Connection, methods: Sequence[tuple[str, str]]) -> None:
+    """Remove what these methods, (name, digest of the images) each, were scored."""
+    for table in ("reference", "reference_picture", "scored"):
+        db.executemany(f"DELETE FROM {table} WHERE method = ? AND data = ?", methods)
 
 
 def _variant_rows(variants: Sequence[Variant]) -> list[tuple[Any, ...]]:

@@ -18,15 +18,15 @@ __all__ = ["digest", "lay_out_spec", "lay_out_study", "lay_out_trial"]
 
 STUDY_TABLES = (
     "study", "spec", "deviation", "driver", "variant", "trial", "cell", "attempt", "decision",
-    "scene", "reference", "reference_picture",
+    "scene", "reference", "reference_picture", "scored",
 )  # fmt: skip
-"""The tables that belong to no trial alone; with each trial's curves and image scores they are the whole ledger."""
+"""The tables that belong to no trial alone; with each trial's curves, scores and events they are the whole ledger."""
 GENERATOR = "generator.pt"
 _TYPES = {"TEXT": pyarrow.string(), "INTEGER": pyarrow.int64(), "REAL": pyarrow.float64()}
 
 
 def lay_out_trial(folder: Path, ledger: Ledger, trial: Trial, storage: Path) -> list[str]:
-    """Lay out what an ended trial leaves: curves, image scores, last pictures, the generator, a failure's message.
+    """Lay out what an ended trial leaves: curves, image scores, events, last pictures, the generator, a message.
 
     Returns:
         The files that the ledger names but the storage folder lacks.
@@ -34,6 +34,9 @@ def lay_out_trial(folder: Path, ledger: Ledger, trial: Trial, storage: Path) -> 
     number = trial.begun.number
     image = ledger.columns("image")
     _write(folder / "image_scores.parquet", image, ledger.rows("SELECT * FROM image WHERE trial = ?", number))
+    events = ledger.rows("SELECT * FROM event WHERE trial = ?", number)
+    if events:
+        _write(folder / "events.parquet", ledger.columns("event"), events)
     curves = {"trial": "INTEGER", "step": "INTEGER", "at": "REAL", "seconds": "REAL", "metric": "TEXT", "value": "REAL"}
     _write(folder / "curves.parquet", curves, ledger.rows(
         "SELECT trial, step, at, seconds, metric, value FROM step LEFT JOIN report USING (trial, step) WHERE trial = ?",
@@ -42,7 +45,9 @@ def lay_out_trial(folder: Path, ledger: Ledger, trial: Trial, storage: Path) -> 
     if trial.message:
         (folder / "message.txt").write_text(trial.message)
     missing = []
-    for row in ledger.rows("SELECT pictures FROM step WHERE trial = ? ORDER BY step DESC LIMIT 1", number):
+    for row in ledger.rows(
+        "SELECT pictures FROM step WHERE trial = ? AND pictures <> '{}' ORDER BY step DESC LIMIT 1", number
+    ):  # the last report of a training that broke down has none
         for picture, path in json.loads(row["pictures"]).items():
             missing += _link(folder / "pictures", picture, storage / path)
     for row in ledger.rows(

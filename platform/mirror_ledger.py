@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.schema import COMPLETED, DIVERGED, FAILED, STOPPED, VERSION
+from analysis.schema import COMPLETED, DIVERGED, EARLIER, FAILED, STOPPED, VERSION, complete
 from platform.errors import LedgerError
 
 __all__ = ["ENDED", "Begun", "Facts", "Ledger", "Point", "Trial", "lock_is_held"]
@@ -45,6 +45,8 @@ _POINTS = """
 SELECT r.step, s.at, r.metric, r.value FROM report r JOIN step s USING (trial, step)
 WHERE r.trial = ? AND r.step > ? AND r.step <= ? ORDER BY r.step, r.metric
 """
+_EVENTS = "SELECT kind, count(*) FROM event WHERE trial = ? AND step <= ? GROUP BY kind ORDER BY kind"
+_MODELS = "SELECT method, weights FROM scored WHERE data = ? AND weights IS NOT NULL ORDER BY method"
 _LAST_SIGN = """
 SELECT max(at) FROM (
     SELECT max(at) AS at FROM step UNION ALL SELECT max(ended) FROM attempt UNION ALL SELECT max(started) FROM driver)
@@ -84,6 +86,8 @@ class Trial:
     settled_at: float | None
     attempt_record: dict[str, Any]
     driver_record: dict[str, Any]
+    events: dict[str, int]
+    """How many of each kind happened up to the last settled step."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,8 @@ class Facts:
     driver_record: dict[str, Any]
     states: dict[str, int]
     """How many trials of the plan are in each state."""
+    models: dict[str, str]
+    """The trained models that the study is compared with: name -> SHA-256 of the file of weights."""
 
 
 class Ledger:
@@ -132,9 +138,10 @@ class Ledger:
         self._db.row_factory = sqlite3.Row
         try:
             found = self._study().get("schema")
+            complete(self._db)
         except sqlite3.DatabaseError as error:
             raise LedgerError(f"{path}: expected a study's ledger, but SQLite says: {error}") from error
-        if found != VERSION:
+        if found not in (*EARLIER, VERSION):
             raise LedgerError(f"{path}: expected a ledger of version {VERSION}, got {found}: use the matching release")
 
     def change(self) -> int:
@@ -178,6 +185,7 @@ class Ledger:
                 driver=driver["number"] if self.driver_runs() else None,
                 driver_record=json.loads(driver["record"]),
                 states=dict(counted.fetchall()),
+                models=dict(map(tuple, self.rows(_MODELS, study.get("digest")))),
             )
 
     def begun(self) -> list[Begun]:
@@ -206,6 +214,7 @@ class Ledger:
                 settled_at=self.at(begun.number, begun.settled),
                 attempt_record=json.loads(row["attempt_record"] or "{}"),
                 driver_record=json.loads(row["driver_record"] or "{}"),
+                events=dict(map(tuple, self.rows(_EVENTS, begun.number, begun.settled))),
             )
 
     def at(self, trial: int, step: int) -> float | None:

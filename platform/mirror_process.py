@@ -26,15 +26,16 @@ class MirrorProcess:
         folder: the study's.
         follow: whether to go on copying while the study runs; else it is started only if it is behind.
         console: where to say that it stays behind.
+        news: whether the study has changed without a trial's ending, so that it is behind without knowing it.
     """
 
-    def __init__(self, folder: Path, *, follow: bool, console: Console) -> None:
-        self.folder, self.console = folder, console
+    def __init__(self, folder: Path, *, follow: bool, console: Console, news: bool = False) -> None:
+        self.folder, self.console, self.news = folder, console, news
         self.process: subprocess.Popen[bytes] | None = None
         self.follow = follow
 
     def __enter__(self) -> MirrorProcess:
-        if not self.follow and behind(self.folder) == 0:
+        if not self.follow and not self.news and behind(self.folder) == 0:
             return self
         command = [sys.executable, "-m", "platform.mirror", str(self.folder), *(["--follow"] if self.follow else [])]
         with (self.folder / "mirror.log").open("ab") as log:

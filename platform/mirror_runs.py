@@ -23,7 +23,7 @@ from platform.mirror_server import Run, find_experiment, find_runs
 __all__ = ["Mirror"]
 
 DIGEST_LENGTH = 36  # MLflow's limit for a data set
-PASSING_TAGS = ("kind", "message", "report", "missing", "caution")
+PASSING_TAGS = ("kind", "message", "report", "missing", "caution", "events", "references")
 """Tags that a run can lose again."""
 
 

@@ -20,6 +20,8 @@ class _Section(BaseModel):
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
 Overrides = dict[str, Any]
+LEARNLESS = ("input", "gain", "gamma", "normal")
+"""Rows and pictures that every study has."""
 
 
 class Analysis(_Section):
@@ -78,6 +80,8 @@ class Spec(_Section):
     trainer: Literal["trials.trainer"] = "trials.trainer"
     data: dict[str, Any] = {}
     train: dict[str, Any] = {}
+    reference: dict[Name, str] = {}
+    """Trained models to compare with, each a name and its file of weights: a row of its own in every table."""
     components: dict[Name, Overrides] = {}
     """For each component, the settings that take it out."""
     variants: dict[Name, Overrides] = {}
@@ -102,6 +106,14 @@ class Spec(_Section):
             raise ValueError(
                 f"expected a number of seeds from 1 to 10000, or a list of different seeds, got {shown(value)}"
             )
+        return value
+
+    @field_validator("reference")
+    @classmethod
+    def _new_names(cls, value: dict[str, str]) -> dict[str, str]:
+        taken = sorted(value.keys() & set(LEARNLESS))
+        if taken:
+            raise ValueError(f"the name `{taken[0]}` is taken: {', '.join(LEARNLESS)} always stand; choose another")
         return value
 
     @field_validator("study")

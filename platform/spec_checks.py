@@ -6,6 +6,7 @@ import copy
 import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -16,7 +17,7 @@ from platform.errors import Problem, shown
 from platform.spec import Spec
 from platform.trainer import Trainer
 
-__all__ = ["Finder", "check_analysis", "check_overrides", "field_paths", "nearest"]
+__all__ = ["Finder", "check_analysis", "check_overrides", "check_reference", "field_paths", "nearest"]
 
 
 class Finder:
@@ -111,6 +112,16 @@ def field_paths(model: type[BaseModel], prefix: str = "") -> list[str]:
     return paths
 
 
+def check_reference(spec: Spec, found: Finder) -> None:
+    """Record the trained models whose file does not exist, and names that are a variant's too."""
+    names = {variant.name for variant in design.variants(spec)}
+    for name, path in spec.reference.items():
+        if not Path(path).is_file():
+            found.add(("reference", name), f"expected a file of weights, but there is no file {path}")
+        if name in names:
+            found.add(("reference", name), f"the name `{name}` is a variant's; choose another")
+
+
 def check_overrides(spec: Spec, trainer: Trainer, config: Any, found: Finder) -> None:
     """Record the component paths that do not exist, values out of range, and variants that are no difference."""
     valid = field_paths(trainer.Config)
@@ -176,9 +187,13 @@ def check_analysis(spec: Spec, trainer: Trainer, config: Any, data: Any, found: 
     for at, key in named:
         if key not in metrics:
             found.add(at, f"no such metric: {key}; {nearest(key, metrics)}")
+        elif not metrics[key].per_image:
+            found.add(at, f"{key} has one value for a whole trial, but verdicts compare images; name one of those")
     primary = metrics.get(spec.analysis.primary)
-    if primary is not None and primary.higher_is_better is None:
-        directed = ", ".join(key for key, metric in metrics.items() if metric.higher_is_better is not None)
+    if primary is not None and primary.per_image and primary.higher_is_better is None:
+        directed = ", ".join(
+            key for key, metric in metrics.items() if metric.per_image and metric.higher_is_better is not None
+        )
         found.add(
             ("analysis", "primary"), f"{primary.key} has no direction, so no verdict can rest on it; use {directed}"
         )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from platform import trainer as trainers
 from platform import yaml_file
 from platform.errors import Problem, SpecError
 from platform.spec import Spec, Study
-from platform.spec_checks import Finder, check_analysis, check_overrides
+from platform.spec_checks import Finder, check_analysis, check_overrides, check_reference
+from platform.trainer import Trainer
 
 __all__ = ["read"]
 
@@ -24,16 +25,18 @@ def read(path: Path, settings: Sequence[str] = ()) -> Study:
     raw, lines = yaml_file.read(path)
     problems: list[Problem] = []
     raw = {key: value for key, value in raw.items() if value is not None}  # a section left empty is one left out
-    _anchor_paths(raw.get("data"), path.resolve().parent)
+    trainer = trainers.load(_trainer_named(raw))
+    _anchor(raw, path.resolve().parent, trainer)
     for setting in settings:
         _override(raw, setting, problems)
+        _anchor(raw, Path.cwd(), trainer)
     found = Finder(lines, problems)
     spec = found.validated(Spec, raw, (), {"study": "unnamed"})
-    trainer = trainers.load(spec.trainer)
     config = found.validated(trainer.Config, raw.get("train", {}), ("train",), {})
     data = found.validated(trainer.Data, raw.get("data", {}), ("data",), {})
     check_analysis(spec, trainer, config, data, found)
     check_overrides(spec, trainer, config, found)
+    check_reference(spec, found)
     if problems and data.model_dump(exclude_unset=True):  # what is wrong with the images belongs in the same message
         problems += [
             Problem(where, what) for where, _, what in (one.partition(": ") for one in trainer.check(config, data))
@@ -65,26 +68,56 @@ def _override(raw: dict[str, Any], setting: str, problems: list[Problem]) -> Non
             problems.append(Problem(where, f"`{part}` holds a value, not a section, so nothing can be set below it"))
             return
     node[parts[-1]] = value
-    if parts[0] == "data":
-        _anchor_paths(raw["data"], Path.cwd())
 
 
 def _split(path: str) -> list[str]:
-    """Split a dotted path; below a component or variant the rest is one key, itself a dotted path."""
+    """Split a dotted path; below a component or variant the rest is one key, itself a dotted path; so is a name."""
     parts = path.split(".")
     if parts[0] in ("components", "variants") and len(parts) > 3:
         return [*parts[:2], ".".join(parts[2:])]
+    if parts[0] == "reference" and len(parts) > 2:
+        return ["reference", ".".join(parts[1:])]
     return parts
 
 
-def _anchor_paths(data: Any, folder: Path) -> None:
-    """Make the folders named in a raw `data` section absolute, in place."""
-    for holder in _holders(data):
+def _trainer_named(raw: dict[str, Any]) -> str:
+    """Return the trainer that a raw spec names, if that can be, else the default."""
+    field = Spec.model_fields["trainer"]
+    named = raw.get("trainer")
+    return str(named if named in get_args(field.annotation) else field.default)
+
+
+def _anchor(raw: dict[str, Any], folder: Path, trainer: Trainer) -> None:
+    """Make the relative names of folders and files in a raw spec absolute, in place."""
+    for holder in _holders(raw.get("data")):
         for key in ("low", "normal"):
             if isinstance(holder.get(key), str) and holder[key]:
-                holder[key] = str((folder / Path(holder[key]).expanduser()).resolve())
+                holder[key] = _absolute(holder[key], folder)
         if isinstance(holder.get("scenes"), str) and holder["scenes"].lower().endswith(".csv"):
-            holder["scenes"] = str((folder / Path(holder["scenes"]).expanduser()).resolve())
+            holder["scenes"] = _absolute(holder["scenes"], folder)
+    reference = raw.get("reference")
+    if isinstance(reference, dict):
+        raw["reference"] = {
+            name: _absolute(file, folder) if isinstance(file, str) and file else file
+            for name, file in reference.items()
+        }
+    _anchor_settings(raw.get("train"), folder, trainer)
+    for section in (raw.get("components"), raw.get("variants")):
+        for overrides in section.values() if isinstance(section, dict) else ():
+            _anchor_settings(overrides, folder, trainer)
+
+
+def _anchor_settings(node: Any, folder: Path, trainer: Trainer, prefix: str = "") -> None:
+    """Make the relative names of files in the trainer's settings absolute, in place."""
+    for key, value in node.items() if isinstance(node, dict) else ():
+        if isinstance(value, dict):
+            _anchor_settings(value, folder, trainer, f"{prefix}{key}.")
+        else:
+            node[key] = trainer.anchored(f"{prefix}{key}", value, folder)
+
+
+def _absolute(path: str, folder: Path) -> str:
+    return str((folder / Path(path).expanduser()).resolve())
 
 
 def _holders(data: Any) -> Iterator[dict[str, Any]]:

@@ -18,8 +18,8 @@ from pathlib import Path
 from rich.console import Console
 
 from analysis.schema import FAILED, PLANNED, RUNNING
-from platform import dry_run
-from platform.design import variants
+from platform import dry_run, references
+from platform.design import inert, variants
 from platform.deviations import deviations
 from platform.errors import Problem, SpecError, SweepError
 from platform.job import Job
@@ -36,6 +36,8 @@ __all__ = ["main"]
 
 ROOT = Path(__file__).resolve().parent.parent
 INTERRUPTED = 130
+METRIC = ("key", "title", "higher_is_better", "needs_reference", "about", "per_image")
+"""What the ledger keeps of a metric."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class _Sweep:
     study: Study
     cells: Sequence[Cell]
     digest: str
+    weights: Mapping[str, str]
+    """The trained models to compare with: name -> SHA-256 of the file."""
     ledger: Ledger
     storage: Path
     arguments: argparse.Namespace
@@ -96,10 +100,11 @@ def _sweep(arguments: argparse.Namespace, console: Console) -> int:
         return 0
     if not (folder / "ledger.db").exists():
         _check_data(study, arguments.spec)  # before anything is made
+    weights = references.digests(study.spec.reference)
     ledger = Ledger(folder)
     try:
         storage = _storage(ledger, arguments, folder)
-        return _go_on(_Sweep(study, planned, digest, ledger, storage, arguments, console))
+        return _go_on(_Sweep(study, planned, digest, weights, ledger, storage, arguments, console))
     finally:
         ledger.close()
 
@@ -113,8 +118,13 @@ def _go_on(sweep: _Sweep) -> int:
         failed = sum(states[cell.trial] == FAILED for cell in sweep.cells)
         all_of = f"{len(sweep.cells) - failed} of {len(sweep.cells)}" if failed else f"all {len(sweep.cells)}"
         sweep.say(f"{sweep.study.spec.study}: nothing to do, {all_of} trials have a result")
-        with MirrorProcess(sweep.ledger.folder, follow=False, console=sweep.console):
-            _report(sweep)
+        wanted = _unscored(sweep)
+        if wanted is not None:
+            sweep.say(f"scoring {', '.join(wanted) or 'the references'}")
+            _refer(sweep, _scored(sweep, wanted))
+        news = _report(sweep)
+        with MirrorProcess(sweep.ledger.folder, follow=False, console=sweep.console, news=news):
+            pass
         return _status(sweep, "")
     seeds, count = len(sweep.study.spec.seed_list), len(variants(sweep.study.spec))
     done = f", {len(sweep.cells) - left} of them have a result" if left < len(sweep.cells) else ""
@@ -140,17 +150,14 @@ def _train(sweep: _Sweep) -> str | None:
     metric = next(one for one in study.trainer.METRICS if one.key == study.spec.analysis.primary)
     needs = study.spec.resources
     with ThreadPoolExecutor(1) as beside:  # the references are scored while Ray starts
-        scored = beside.submit(_refer, sweep, ledger.has_references(sweep.digest))
+        scored = beside.submit(_scored, sweep, _unscored(sweep))
         with tune_run.cluster(sweep.arguments.address), tune_run.interruptible():
             if not sweep.arguments.address and not tune_run.fits(needs):
                 what = (
                     f"a trial needs {needs.cpu:g} CPUs and {needs.gpu:g} GPUs, more than this machine has; ask for less"
                 )
                 raise SpecError(str(sweep.arguments.spec), [Problem("resources", what)])
-            try:
-                ledger.refer(sweep.digest, scored.result())
-            except ValueError as error:
-                raise SpecError(str(sweep.arguments.spec), [Problem("data", str(error))]) from None
+            _refer(sweep, scored.result())
             slots = tune_run.slots(needs)
             job = Job(study, sweep.cells, ledger, sweep.storage, lambda: tune_run.slots(needs))
             ledger_file = ledger.folder / "ledger.db"
@@ -159,16 +166,17 @@ def _train(sweep: _Sweep) -> str | None:
     return job.reason if finished else None
 
 
-def _report(sweep: _Sweep) -> None:
-    """Write the report and show its summary, if the ledger has news since it was last written."""
+def _report(sweep: _Sweep) -> bool:
+    """Write the report and show its summary, if the ledger has news since it was last written; return whether."""
     ledger, page = sweep.ledger, sweep.ledger.folder / "report" / "index.html"
     if ledger.get("reported") == ledger.change() and page.exists():
         sweep.say(f"report: {page}")
-        return
+        return False
     from analysis import report
 
     if report.main([str(ledger.folder)]) == 0:
         ledger.put({"reported": ledger.change()})
+    return True
 
 
 def _accept(sweep: _Sweep) -> None:
@@ -176,28 +184,30 @@ def _accept(sweep: _Sweep) -> None:
     study, ledger = sweep.study, sweep.ledger
     before, resolved = ledger.spec(), study.resolved()
     planned = {(cell.stage, cell.variant, cell.seed): cell.trial for cell in sweep.cells}
-    lies = {"folder": str(ledger.folder), "storage": str(sweep.storage)}
-    if before == resolved and ledger.cells() == planned and all(ledger.get(key) == lies[key] for key in lies):
+    ledger.keep_models(sweep.weights)
+    facts = {
+        "folder": str(ledger.folder),
+        "storage": str(sweep.storage),
+        "metrics": [{key: getattr(metric, key) for key in METRIC} for metric in study.trainer.METRICS],
+        "inert": {one.name: inert(study.trainer, study.config, one.overrides) for one in variants(study.spec)},
+    }
+    if before == resolved and ledger.cells() == planned and all(ledger.get(key) == facts[key] for key in facts):
         return
     if before is not None:
         _check_data(study, sweep.arguments.spec)
     same_images = ledger.get("digest") == sweep.digest
     changes = deviations(before, resolved, same_images=same_images) if before and ledger.started() else []
-    facts = dict(study.trainer.provenance(study.data))
-    measured = facts.pop("metric_settings", {})
+    source = dict(study.trainer.provenance(study.data))
+    measured = source.pop("metric_settings", {})
     now = time.time()
     ledger.put(
         {
             "name": study.spec.study,
             "trainer": study.spec.trainer,
-            **lies,
+            **facts,
             "digest": sweep.digest,
-            "data": facts,
+            "data": source,
             "metric_settings": measured,
-            "metrics": [
-                {key: getattr(metric, key) for key in ("key", "title", "higher_is_better", "needs_reference")}
-                for metric in study.trainer.METRICS
-            ],
         }
     )
     ledger.accept(resolved, variants(study.spec), sweep.cells, data=sweep.digest, now=now)
@@ -207,16 +217,24 @@ def _accept(sweep: _Sweep) -> None:
         sweep.say(f"changed after the first trial, which the report records: {text}")
 
 
-def _refer(sweep: _Sweep, known: bool) -> Mapping[str, Report]:
-    """Score the methods that learn nothing, unless they are known; their pictures become paths in the storage."""
-    if known:
-        return {}
-    folder = sweep.storage / "references"
-    reports = sweep.study.trainer.references(sweep.study.data, folder)
-    for report in reports.values():
-        pictures = {name: Path("references") / path for name, path in report.pictures.items()}
-        report.pictures.update(pictures)
-    return reports
+def _unscored(sweep: _Sweep) -> list[str] | None:
+    version = sweep.study.trainer.RESULTS_VERSION
+    return references.unscored(sweep.ledger.scored(sweep.digest, version), sweep.weights)
+
+
+def _scored(sweep: _Sweep, wanted: Sequence[str] | None) -> Mapping[str, Report]:
+    """Score what is wanted, see `references.unscored`, or say what is wrong with it."""
+    try:
+        return {} if wanted is None else references.score(sweep.study, sweep.storage, wanted)
+    except ValueError as error:
+        files = sweep.study.spec.reference
+        where = next((f"reference.{name}" for name in wanted or () if files[name] in str(error)), "data")
+        raise SpecError(str(sweep.arguments.spec), [Problem(where, str(error))]) from None
+
+
+def _refer(sweep: _Sweep, reports: Mapping[str, Report]) -> None:
+    version = sweep.study.trainer.RESULTS_VERSION
+    sweep.ledger.refer(sweep.digest, reports, version=version, weights=sweep.weights)
 
 
 def _digest(study: Study, source: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 
 from pydantic import BaseModel
 
-__all__ = ["ImageScore", "Metric", "Report", "Trainer", "load"]
+__all__ = ["Event", "ImageScore", "Metric", "Report", "Trainer", "load"]
 
 
 class Metric(Protocol):
@@ -35,6 +35,20 @@ class Metric(Protocol):
     def needs_reference(self) -> bool:
         """Whether it exists only for images with a reference."""
 
+    @property
+    def about(self) -> str:
+        """What it tells of: `quality`, or a known defect: `colour`, `detail`, `gradients`, `equilibrium`.
+
+        The report's table of defects shows the first few metrics of each, in the order of `METRICS`.
+        """
+
+    @property
+    def per_image(self) -> bool:
+        """Whether each image has a value; else the trial as a whole has one, at each report.
+
+        Of the latter, `health/gradient_norm_NETWORK` and `health/margin_NETWORK` are drawn as curves where they exist.
+        """
+
 
 class ImageScore(Protocol):
     """The metrics of one image."""
@@ -45,14 +59,42 @@ class ImageScore(Protocol):
     metrics: dict[str, float]
 
 
+class Event(Protocol):
+    """Something that happened in a training and that a mean would hide."""
+
+    @property
+    def step(self) -> int:
+        """At which it happened."""
+
+    @property
+    def kind(self) -> str:
+        """`spike`, `collapse`, `nonfinite`: one word."""
+
+    @property
+    def subject(self) -> str:
+        """What it happened to: a network, named as in the keys of its metrics, or `output`."""
+
+    @property
+    def value(self) -> float:
+        """How much, in the unit that `text` names."""
+
+    @property
+    def text(self) -> str:
+        """A sentence."""
+
+
 class Report(Protocol):
-    """The state of a training after `step` steps."""
+    """The state of a training after `step` steps.
+
+    The last one before a DivergedError has metrics and events alone.
+    """
 
     step: int
     metrics: dict[str, float]
     images: list[Any]
     checkpoint: Path | None
     pictures: dict[str, Path]
+    events: list[Any]
 
 
 class Trainer(Protocol):
@@ -62,6 +104,9 @@ class Trainer(Protocol):
     Data: type[BaseModel]
     METRICS: Sequence[Metric]
     RESULTS_VERSION: str
+
+    def anchored(self, path: str, value: Any, folder: Path) -> Any:
+        """Return the value of the setting at a dotted path; where it is a relative file name, that lies in `folder`."""
 
     def canonical(self, config: Any) -> dict[str, Any]:
         """Return the settings that can change a result; equal settings, equal results."""
@@ -82,8 +127,15 @@ class Trainer(Protocol):
     def scenes(self, data: Any) -> list[tuple[str, str, str]]:
         """Return which scene each image to be scored shows: (set, image, scene)."""
 
-    def references(self, data: Any, folder: Path) -> Mapping[str, Report]:
-        """Score methods that learn nothing, such as the untouched input; their pictures go to `folder`/NAME."""
+    def references(self, data: Any, folder: Path, weights: Mapping[str, Path]) -> Mapping[str, Report]:
+        """Score what is compared with beside the full model; pictures go to `folder`/NAME.
+
+        Methods that learn nothing, such as the untouched input, and each of `weights`: name -> the file of a trained
+        model. A report's images may be none where there are pictures alone, as of the references.
+
+        Raises:
+            trials.progress.DataError: if an image or a file of weights cannot be used.
+        """
 
     def seconds(self, config: Any, data: Any, *, threads: int) -> float:
         """Estimate the seconds that one trial takes on this machine, from a few steps and one evaluation."""

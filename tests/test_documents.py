@@ -36,3 +36,15 @@ def test_the_demo_is_what_the_readme_says(tmp_path):
     assert len(variants(study.spec)) == 6
     assert study.spec.seed_list == [1, 2, 3]
     assert {"attention", "local_discriminator", "local_sfp", "global_sfp", "relativistic"} == set(study.spec.components)
+
+
+def test_the_report_has_a_word_on_every_defect_that_the_trainer_measures_and_a_picture_of_its_networks():
+    from analysis import page, wording
+    from trials.trainer import METRICS
+
+    measured = {metric.about for metric in METRICS} - {"quality"}
+    assert measured == set(wording.DEFECTS)
+    for prefix, _, _ in page.DYNAMICS:
+        drawn = [metric for metric in METRICS if metric.key.startswith(prefix)]
+        assert drawn
+        assert not any(metric.per_image for metric in drawn)

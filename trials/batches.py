@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,10 +14,12 @@ from trials.config import Augment, Config
 from trials.progress import DataError
 from trials.randomness import Streams
 
-__all__ = ["Batch", "Batches", "Offset", "cut"]
+__all__ = ["Batch", "Batches", "Offset", "Place", "cut"]
 
 Offset = tuple[int, int]
 """Top and left of a patch, in pixels."""
+Place = Offset | tuple[Offset, ...]
+"""Where a patch is cut: at one offset in all images of a batch, or at an offset for each."""
 
 
 @dataclass(frozen=True)
@@ -27,19 +30,22 @@ class Batch:
         low: crops of low-light images: what the output should keep the features of.
         darkened: the same, some of them darkened: the generator's input.
         normal: crops of normal-light images.
-        offsets: where patches are cut, the same for every image; empty if no term looks at patches.
+        offsets: where patches are cut, the same for low, darkened and normal; empty if no term looks at patches.
+        step: the step that it belongs to, 1 for the first.
     """
 
     low: Tensor
     darkened: Tensor
     normal: Tensor
-    offsets: list[Offset]
+    offsets: Sequence[Place]
+    step: int = 1
 
 
 class Batches:
     """The batches of a training, by step; `at` has no memory, so a training can go on from any step.
 
-    The images stay 8 bit, on the device: a quarter of the memory, and crops are cheap to convert.
+    The images stay 8 bit, on the device: a quarter of the memory, and crops are cheap to convert. On a CPU they are
+    not copied, so that trials may share them.
 
     Args:
         config: sizes, pairing and augmentation.
@@ -72,12 +78,11 @@ class Batches:
         lows, normals = self._members(step)
         places = self._streams.at("crops", step).random((size, 2, 2))  # item, low or normal, top or left
         flips = self._streams.at("flips", step).random((size, 3)) < 0.5 * config.augment.flip
-        low = self._crops([self._low[i] for i in lows], places[:, 0])
-        normal = self._crops([self._normal[i] for i in normals], places[:, 1])
         # The published flips: left-right apart for low and normal, then both for the pair; so top-down is shared.
-        low, normal = _flip(low, flips[:, (0, 2)]), _flip(normal, flips[:, (1, 2)])
+        low = self._crops([self._low[i] for i in lows], places[:, 0], flips[:, (2, 0)])
+        normal = self._crops([self._normal[i] for i in normals], places[:, 1], flips[:, (2, 1)])
         darkened = _darken(low, config.augment, self._streams.at("darkening", step).random((size, 2)))
-        return Batch(low, darkened, normal, self._offsets(step))
+        return Batch(low, darkened, normal, self._offsets(step), step)
 
     def _members(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the indices of the step's low and normal images."""
@@ -94,29 +99,47 @@ class Batches:
         order = np.concatenate([self._streams.at(name, number).permutation(count) for number in passes])
         return order[first % count :][: self._config.batch]
 
-    def _crops(self, images: list[Tensor], places: np.ndarray) -> Tensor:
+    def _crops(self, images: list[Tensor], places: np.ndarray, flips: np.ndarray) -> Tensor:
+        """Return crops (N, 3, S, S) of images (H, W, 3), mirrored along the axes (top-down, left-right) chosen."""
         side = self._config.crop_px
         crops = []
-        for image, place in zip(images, places, strict=True):
-            top, left = _offset(place, image.shape[1] - side, image.shape[2] - side)
-            crops.append(image[:, top : top + side, left : left + side])
-        return torch.stack(crops).to(torch.float32, memory_format=torch.channels_last) / 127.5 - 1
+        for image, place, flip in zip(images, places, flips, strict=True):
+            top, left = _offset(place, image.shape[0] - side, image.shape[1] - side)
+            crop = image[top : top + side, left : left + side]
+            crops.append(crop.flip(np.flatnonzero(flip).tolist()) if flip.any() else crop)
+        batch = torch.stack(crops).permute(0, 3, 1, 2)  # channels last in memory
+        layout = torch.channels_last if self._config.compute.channels_last else torch.contiguous_format
+        return batch.to(torch.float32, memory_format=layout).div_(127.5).sub_(1)
 
-    def _offsets(self, step: int) -> list[Offset]:
+    def _offsets(self, step: int) -> list[Place]:
+        local = self._config.local
         if not self._config.cuts_patches:
             return []
-        room = self._config.crop_px - self._config.local.patch_px
-        places = self._streams.at("patches", step).random((self._config.local.patches, 2))
-        return [_offset(place, room, room) for place in places]
+        room = self._config.crop_px - local.patch_px
+        if local.border == "official":
+            room = max(0, room - 1)
+        if local.offsets == "shared":
+            return [
+                _offset(place, room, room) for place in self._streams.at("patches", step).random((local.patches, 2))
+            ]
+        places = self._streams.at("patches/apart", step).random((local.patches, self._config.batch, 2))
+        return [tuple(_offset(place, room, room) for place in one) for one in places]
 
 
-def cut(images: Tensor, offsets: Sequence[Offset], side: int) -> Tensor:
+def cut(images: Tensor, offsets: Sequence[Place], side: int) -> Tensor:
     """Cut square patches out of images (N, 3, H, W).
 
     Returns:
-        (len(offsets) * N, 3, side, side): all images at the first offset, then all at the second, ...
+        (len(offsets) * N, 3, side, side): all images at the first place, then all at the second, ...
     """
-    return torch.cat([images[..., top : top + side, left : left + side] for top, left in offsets])
+    return torch.cat([_cut(images, place, side) for place in offsets])
+
+
+def _cut(images: Tensor, place: Place, side: int) -> Tensor:
+    if isinstance(place[0], int):
+        top, left = place
+        return images[..., top : top + side, left : left + side]
+    return torch.cat([_cut(images[n : n + 1], offset, side) for n, offset in enumerate(place)])
 
 
 def _prepare(kind: str, images: Sequence[np.ndarray], side: int, device: torch.device) -> list[Tensor]:
@@ -128,7 +151,9 @@ def _prepare(kind: str, images: Sequence[np.ndarray], side: int, device: torch.d
                 f"{kind}-light training image {number} of {len(images)}: expected sides of crop_px = {side} pixels "
                 f"or more, but it has {image.shape[1]} x {image.shape[0]}; lower crop_px or take it out"
             )
-    return [torch.tensor(np.ascontiguousarray(image.transpose(2, 0, 1)), device=device) for image in images]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nor does anybody write
+        return [torch.from_numpy(image).to(device) for image in images]
 
 
 def _offset(place: np.ndarray, height: int, width: int) -> Offset:
@@ -137,13 +162,6 @@ def _offset(place: np.ndarray, height: int, width: int) -> Offset:
     The official code never draws the last row and column.
     """
     return int(place[0] * (height + 1)), int(place[1] * (width + 1))
-
-
-def _flip(images: Tensor, flips: np.ndarray) -> Tensor:
-    """Mirror images left-right where column 0 of `flips` (N, 2) says so, top-down where column 1 does."""
-    chosen = torch.from_numpy(flips).to(images.device)[:, :, None, None, None]
-    images = torch.where(chosen[:, 0], images.flip(3), images)
-    return torch.where(chosen[:, 1], images.flip(2), images)
 
 
 def _darken(low: Tensor, augment: Augment, draws: np.ndarray) -> Tensor:

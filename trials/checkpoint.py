@@ -1,8 +1,8 @@
 """Checkpoints: files from which a training goes on as if it had never stopped.
 
-A checkpoint is written at each report. It holds the networks, the optimisers and the step; the random streams need
-no state, since their draws follow from the step (`trials.randomness`), and the sums of losses begin anew after each
-report.
+A checkpoint is written at each report. It holds the networks, the generator's average, the optimisers, the pool of
+images, what the monitor remembers, and the step; the random streams need no state, since their draws follow from the
+step (`trials.randomness`), and the sums of losses begin anew after each report.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from typing import Any
 import torch
 
 from trials.config import Config, canonical
+from trials.health import Monitor
 from trials.progress import TrainError
 from trials.randomness import Streams
 from trials.steps import Gan
+from trials.weights import load, read_state
 
-__all__ = ["Origin", "prune", "restore", "save", "write"]
+__all__ = ["Origin", "load", "prune", "read_state", "restore", "save", "save_generator", "write"]
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -39,35 +41,60 @@ class Origin:
         return mine | _flat(canonical(self.config))
 
 
-def save(folder: Path, gan: Gan, origin: Origin, step: int) -> Path:
+def save(folder: Path, gan: Gan, monitor: Monitor, origin: Origin, step: int) -> Path:
     """Write the checkpoint of `step` into the folder, whole or not at all.
 
     Returns:
         Its file name.
+
+    Raises:
+        OSError: if it cannot be written; earlier checkpoints stay as they are.
     """
     content = {
         "origin": origin.settings(),
         "step": step,
-        "networks": {name: network.state_dict() for name, network in gan.networks().items()},
+        "networks": {name: network.state_dict() for name, network in _networks(gan).items()},
         "optimisers": {name: optimiser.state_dict() for name, optimiser in gan.optimisers.items()},
+        "pool": [] if gan.pool is None else gan.pool.images,
+        "monitor": monitor.state(),
     }
     name = Path(f"checkpoint-{step}.pt")
     write(folder / name, content)
     return name
 
 
+def save_generator(folder: Path, gan: Gan) -> None:
+    """Write the generator that is the result: `generator.pt`, its state dict, and `generator.json`, its settings."""
+    settings = gan.config.generator.model_dump_json(indent=2)
+    (folder / "generator.json").write_text(f"{settings}\n", encoding="utf-8")
+    write(folder / "generator.pt", gan.result.state_dict())
+
+
+def _networks(gan: Gan) -> dict[str, torch.nn.Module]:
+    """Return every network that has a state, `average` among them if one is kept."""
+    return gan.networks() | ({} if gan.average is None else {"average": gan.average})
+
+
 def write(path: Path, content: object) -> None:
-    """Save with torch, aside first: the path holds the old content or the new, never a part."""
+    """Save with torch, aside first: the path holds the old content or the new, never a part.
+
+    Raises:
+        OSError: if the disk is full or the file cannot be written; what was written aside is removed.
+    """
     aside = path.with_name(f"{path.name}.part")
-    with aside.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    try:
+        with aside.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
 
 
-def restore(path: Path, gan: Gan, origin: Origin) -> int:
-    """Bring the networks and optimisers to the state in a checkpoint.
+def restore(path: Path, gan: Gan, monitor: Monitor, origin: Origin) -> int:
+    """Bring the networks, the optimisers, the pool and the monitor to the state in a checkpoint.
 
     Returns:
         The steps done so far.
@@ -82,9 +109,13 @@ def restore(path: Path, gan: Gan, origin: Origin) -> int:
         named = "; ".join(f"{key} is {ours.get(key)!r}, there {theirs.get(key)!r}" for key in differing[:3])
         rest = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise TrainError(f"checkpoint {path} belongs to another training: {named}{rest}; start this one without it")
-    for name, network in gan.networks().items():
+    for name, network in _networks(gan).items():
         network.load_state_dict(content["networks"][name])
-        gan.optimisers[name].load_state_dict(content["optimisers"][name])
+    for name, optimiser in gan.optimisers.items():
+        optimiser.load_state_dict(content["optimisers"][name])
+    if gan.pool is not None:
+        gan.pool.images = content["pool"]
+    monitor.restore(content["monitor"])
     return int(content["step"])
 
 
@@ -105,7 +136,7 @@ def _load(path: Path, device: torch.device) -> dict[str, Any]:
         raise TrainError(
             f"checkpoint {path} is broken ({type(error).__name__}): start the training anew, or from another one"
         ) from error
-    if not isinstance(content, dict) or content.keys() != {"origin", "step", "networks", "optimisers"}:
+    if not isinstance(content, dict) or not {"origin", "step", "networks"} <= content.keys():
         raise TrainError(f"{path} is no checkpoint of this trainer: expected a file checkpoint-STEP.pt of a trial")
     return content
 

@@ -6,19 +6,21 @@ that can change a result is part of a trial's identity, unless `canonical` drops
 
 from __future__ import annotations
 
+import hashlib
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["Config", "Data", "EvaluationSet", "canonical"]
+__all__ = ["Config", "Data", "EvaluationSet", "anchored", "canonical"]
 
 VGG_LAYERS = tuple(f"relu{block}_{n}" for block, depth in enumerate((2, 2, 3, 3, 3), 1) for n in range(1, depth + 1))
 VggLayer = Literal[
     "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3",
     "relu4_1", "relu4_2", "relu4_3", "relu5_1", "relu5_2", "relu5_3",
 ]  # fmt: skip
-Adversarial = Literal["relativistic_least_squares", "least_squares"]
+Adversarial = Literal["relativistic_least_squares", "least_squares", "hinge", "logistic"]
 Folder = Annotated[Path, Field(strict=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -33,13 +35,46 @@ class Section(BaseModel):
     )
 
 
+class Attend(Section):
+    """Where the attention map acts, each place apart."""
+
+    input: bool = True
+    """As the generator's fourth input channel."""
+    skips: bool = True
+    """As a factor of what skip connections carry."""
+    bottleneck: bool = True
+    """As a factor between the bottleneck's two convolutions."""
+    residual: bool = True
+    """As a factor of what the network adds to its input (the official times_residual)."""
+
+
 class Generator(Section):
     """The attention-guided U-Net."""
 
     width: int = Field(32, ge=1, le=256)
-    """Channels of the first stage; each of the four stages below has twice as many."""
-    attention: Literal["self_regularised", "none"] = "self_regularised"
-    """The map 1 - luminance as fourth input channel, on skips, bottleneck and residual; or none of these."""
+    """Channels of the first stage; each stage below has twice as many."""
+    depth: int = Field(4, ge=1, le=6)
+    """How often the image is halved."""
+    attention: Literal["self_regularised", "turned", "constant", "none"] = "self_regularised"
+    """The map: `self_regularised`, 1 - luminance; `none` takes out all four uses of `attend`. Placebos of equal
+    capacity: `turned`, that map turned by 180 degrees, the same values in wrong places; `constant`, ones everywhere.
+    """
+    attend: Attend = Attend()
+    skips: bool = True
+    """Skip connections. Without them the decoder's first convolutions have half as many inputs."""
+    norm: Literal["batch", "instance", "none"] = "batch"
+    norm_splits: int = Field(1, ge=1)
+    """Parts of a batch that batch norm normalises apart. The published training, on three GPUs, had 3; the running
+    statistics are the first part's, as there."""
+    pool: Literal["max", "average"] = "max"
+    """How features are halved (the official use_avgpool). The attention map is always halved by its maximum."""
+    upsampling: Literal["bilinear_aligned", "bilinear", "nearest", "transposed"] = "bilinear_aligned"
+    """`bilinear_aligned`: corners aligned, the only way of the published training's torch; `bilinear`: later torch's
+    default; `nearest`; `transposed`: a transposed convolution instead of upsampling and convolution."""
+    input_weight: Weight = 1.0
+    """Weight of the input in the output (the official skip; 0: the network makes the whole image)."""
+    output: Literal["unbounded", "tanh"] = "unbounded"
+    """What becomes of the network's last convolution before it is weighed and added (the official tanh)."""
 
 
 class GlobalDiscriminator(Section):
@@ -59,14 +94,21 @@ class Local(Section):
     layers: int = Field(4, ge=1, le=8)
     width: int = Field(64, ge=1, le=256)
     patches: int = Field(6, ge=1, le=64)
-    """Patches cut from each image in each step; one offset for the whole batch (official code: 1 + 5)."""
+    """Patches cut from each image in each step: 6 in the official code (1 + 5), 5 in the paper."""
     patch_px: int = Field(32, ge=8, le=512)
     """Side of a patch, in pixels."""
+    offsets: Literal["shared", "apart"] = "shared"
+    """`shared`: each patch lies at one place in all images of the batch, as published; `apart`: at its own in each."""
+    border: Literal["whole", "official"] = "whole"
+    """`official`: patches never reach the last row and column, as in the official code."""
 
 
 class Loss(Section):
-    """The terms of the generator's loss: weight x term, summed."""
+    """The terms of the generator's loss: weight x term, summed. Terms of weight 0 are not computed."""
 
+    convention: Literal["code", "paper"] = "code"
+    """Factors where paper and code differ. `code`: the two halves of an adversarial loss are averaged (not so the
+    generator's, but for the relativistic one), features are averaged over channels too. `paper`: both are summed."""
     global_adversarial: Adversarial = "relativistic_least_squares"
     local_adversarial: Adversarial = "least_squares"
     global_weight: Weight = 1.0
@@ -75,6 +117,17 @@ class Loss(Section):
     """Weight of the self-feature-preserving loss on the whole crop."""
     sfp_local: Weight = 1.0
     """Weight of the self-feature-preserving loss on the patches."""
+    sfp_target: Literal["undarkened", "input"] = "undarkened"
+    """Whose features are preserved: the low-light crop's, as in the code, or the generator's input's, as in the paper
+    (the same unless `augment.darken` darkened it)."""
+    colour_constancy: Weight = 0.0
+    """Remedy for loss of colour: the output's channels should have one mean (Zero-DCE, arXiv 2001.06826)."""
+    identity: Weight = 0.0
+    """Remedy for loss of colour: a normal-light image should come out as it went in (CycleGAN, arXiv 1703.10593)."""
+    gradient: Weight = 0.0
+    """Remedy for loss of detail: the output's luminance should have the input's gradients, brightness apart."""
+    total_variation: Weight = 0.0
+    """Remedy for noise and artefacts: the output's total variation."""
 
 
 class Vgg(Section):
@@ -84,20 +137,51 @@ class Vgg(Section):
     """`imagenet` (torchvision's), `random` (fixed, the same for every trial), or the path of a state dict."""
     layer: VggLayer = "relu5_1"
     max_pools: int = Field(3, ge=0, le=4)
-    """How many of the first four max-pools are run. The official code skips the fourth."""
+    """How many of the first four max-pools are run. The official code skips the fourth; the paper reads as if all."""
     instance_norm: bool = True
+    """Whether features are brought to mean 0 and variance 1 before they are compared (off: no_vgg_instance)."""
+    input: Literal["raw", "centred", "torchvision"] = "raw"
+    """What VGG sees: `raw`, 0..255; `centred`, less Caffe's mean (the official vgg_mean); `torchvision`, 0..1 less
+    ImageNet's mean over its deviation, for which torchvision's weights were trained."""
 
 
 class Optimiser(Section):
-    """Adam, one for each network, all with the same learning rate."""
+    """Adam, one for each network."""
 
     learning_rate: Positive = 1e-4
+    discriminator_learning_rate: Positive | None = None
+    """That of the discriminators, if it is another."""
     beta1: float = Field(0.5, ge=0, lt=1)
     beta2: float = Field(0.999, ge=0, lt=1)
+    schedule: Literal["linear", "halving", "constant"] = "linear"
+    """After the flat epochs the learning rate falls `linear` to zero (published), or by `halving` (the official
+    new_lr: at their end, after a fifth and seven tenths of the rest, four times at nine tenths)."""
     flat: Share = 0.5
-    """Share of the epochs at the full learning rate; over the rest it falls linearly to zero."""
+    """Share of the epochs at the full learning rate."""
     epoch_steps: int = Field(32, ge=1)
     """Steps in an epoch: the learning rate changes between epochs (914 low-light images / batch 32: about 32)."""
+    period_steps: int | None = Field(None, ge=1)
+    """Steps that the schedule spans; by default all. With fewer, training goes on past it, as `after` says."""
+    after: Literal["hold", "restart"] = "hold"
+    """Past the schedule: `hold` the last learning rate, or `restart` the schedule, as often as there is time."""
+
+
+class Stabilise(Section):
+    """Remedies for an equilibrium that is hard to find; all off by default."""
+
+    r1: Weight = 0.0
+    """Weight of the gradient penalty on real images (R1, arXiv 1801.04406): r1 / 2 x the squared gradient norm."""
+    r1_every: int = Field(1, ge=1)
+    """Steps between penalties; each is weighed by so much more (StyleGAN2's lazy regularisation)."""
+    spectral_norm: bool = False
+    """Spectral norm in every convolution of the discriminators (arXiv 1802.05957)."""
+    clip_gradient: Positive | None = None
+    """The largest norm of each network's gradient."""
+    ema: float | None = Field(None, gt=0, lt=1)
+    """Decay, per step, of an exponential moving average of the generator; the average is evaluated and saved."""
+    pool: int = Field(0, ge=0, le=10_000)
+    """Images made before that discriminators are shown half of the time instead of new ones. The official code asks
+    for 50, but overwrites the answer: 0 is what it does."""
 
 
 class Augment(Section):
@@ -117,26 +201,75 @@ class Augment(Section):
         return self
 
 
+class Compute(Section):
+    """How the device computes. Each choice changes results a little, so it is part of a trial's identity."""
+
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """`tf32`: float32 with products of 10 bits, on NVIDIA GPUs; `bfloat16`: mixed, weights stay float32."""
+    channels_last: bool = True
+    """Whether channels come last in memory."""
+    compile: bool = False
+    """Whether networks are compiled (`torch.compile`): minutes at the start, less time for each step after."""
+
+
+class Collapse(Section):
+    """The rule by which the output has collapsed; the training then ends as DIVERGED."""
+
+    contrast_levels: Weight = 1.0
+    """Collapsed if the mean over images of the output's contrast, in grey levels, lies below this."""
+    clipped_share: Share = 0.99
+    """Collapsed if more than this share of the output's pixels is black, or saturated in every channel."""
+    evaluations: int = Field(2, ge=1)
+    """Evaluations in a row that must say so."""
+
+
+class Watch(Section):
+    """What is watched while training; none of it changes what is learned."""
+
+    spike_score: Positive = 6.0
+    """A gradient norm is an event if its logarithm lies so many robust deviations from the median before it."""
+    window_steps: int = Field(100, ge=20, le=10_000)
+    """Steps over which median and deviation (from the median absolute one) are taken."""
+    collapse: Collapse = Collapse()
+    duality_gap_steps: int = Field(0, ge=0, le=10_000)
+    """Steps of each best response for the duality gap, estimated at the end; 0 for none."""
+
+
 class Config(Section):
     """Everything about the training of one trial that can change its result, but the seed and the data."""
 
     steps: int = Field(6400, ge=1)
     """Training steps: 200 epochs of 32."""
     batch: int = Field(32, ge=1)
-    crop_px: int = Field(320, ge=16, multiple_of=16)
-    """Side of the training crop, in pixels; a multiple of 16, since the generator halves four times."""
+    crop_px: int = Field(320, ge=16)
+    """Side of the training crop, in pixels; the generator halves it `generator.depth` times."""
     pairing: Literal["fixed", "independent"] = "fixed"
     """`fixed`: low-light image i always meets normal-light image i (modulo), as published; `independent`: drawn apart.
     """
     evaluate_every: int = Field(320, ge=1)
     """Steps between evaluations. The last step is always evaluated; every evaluation leaves a checkpoint."""
+    init: str | None = None
+    """A file of weights from which the generator starts: an official `*_net_G_A.pth`, or one of this trainer."""
     generator: Generator = Generator()
     global_: GlobalDiscriminator = Field(GlobalDiscriminator(), alias="global")
     local: Local = Local()
     loss: Loss = Loss()
     vgg: Vgg = Vgg()
     optimiser: Optimiser = Optimiser()
+    stabilise: Stabilise = Stabilise()
     augment: Augment = Augment()
+    compute: Compute = Compute()
+    watch: Watch = Watch()
+
+    @model_validator(mode="after")
+    def _crop_halves(self) -> Config:
+        stride = 1 << self.generator.depth
+        if self.crop_px % stride:
+            raise ValueError(
+                f"crop_px must be a multiple of {stride}, since the generator halves it {self.generator.depth} times, "
+                f"but is {self.crop_px}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _patch_in_crop(self) -> Config:
@@ -146,7 +279,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> Config:
-        if not (self.trains_global or self.trains_local or self.compares_features):
+        if not (self.trains_global or self.trains_local or self.compares_features or self.loss.identity > 0):
             raise ValueError(
                 "the generator learns from nothing: every weight in `loss` is 0 or its discriminator is switched off"
             )
@@ -154,9 +287,14 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _statistics_exist(self) -> Config:
-        if self.batch == 1 and self.crop_px == 16:
+        bottleneck, norm = self.crop_px >> self.generator.depth, self.generator.norm
+        part = -(-self.batch // self.generator.norm_splits)  # as torch.chunk parts, the last may be smaller
+        values = bottleneck**2 * ((self.batch - 1) % part + 1 if norm == "batch" else 1)
+        if norm != "none" and values == 1:
+            what = f"batch {self.batch} in {self.generator.norm_splits} parts" if norm == "batch" else "instance norm"
             raise ValueError(
-                "batch 1 with crop_px 16 leaves batch norm one value at the generator's bottleneck; raise either"
+                f"{what} with crop_px {self.crop_px} leaves {norm} norm one value at the generator's bottleneck; "
+                "raise batch or crop_px"
             )
         pools = min(self.vgg.max_pools, int(self.vgg.layer[4]) - 1)
         smallest = (2 if self.vgg.instance_norm else 1) << pools
@@ -233,29 +371,103 @@ class Data(Section):
         return self
 
 
+FILES = ("init", "vgg.weights")
+"""The settings that name a file, but for the words below."""
+WORDS = ("imagenet", "random")
+
+
+def anchored(path: str, value: Any, folder: Path) -> Any:
+    """Return the value of the setting at a dotted path; the relative name of a file in it lies in `folder`."""
+    if path not in FILES or not isinstance(value, str) or not value or value in WORDS:
+        return value
+    return str((folder / Path(value).expanduser()).resolve())
+
+
 def canonical(config: Config) -> dict[str, Any]:
     """Return the settings that can change a result, without those that are inert under the others.
 
-    Two configurations with equal canonical settings train to equal results from equal seeds.
+    Two configurations with equal canonical settings train to equal results from equal seeds. A file of weights is
+    named by its content.
     """
     settings = config.model_dump(mode="json", by_alias=True)
-    loss, vgg = settings["loss"], settings["vgg"]
+    settings["init"] = _content(config.init)
+    settings["generator"] = _canonical_generator(config.generator)
+    _drop_without_discriminators(config, settings)
+    _drop_without_features(config, settings)
+    optimiser = settings["optimiser"]
+    if optimiser.get("discriminator_learning_rate") == optimiser["learning_rate"]:
+        optimiser["discriminator_learning_rate"] = None
+    if optimiser["period_steps"] is None or optimiser["period_steps"] >= config.steps:
+        del optimiser["after"]
+    if optimiser["period_steps"] == config.steps:
+        optimiser["period_steps"] = None
+    if config.optimiser.flat == 1 or config.optimiser.schedule == "constant":  # the learning rate never changes
+        constant = ("schedule", "flat", "epoch_steps", "period_steps", "after")
+        settings["optimiser"] = {name: value for name, value in optimiser.items() if name not in constant}
+    if config.augment.darken == 0:
+        for name in ("darken_min", "darken_max"):
+            del settings["augment"][name]
+        settings["loss"].pop("sfp_target", None)  # the two targets are the same
+    return settings
+
+
+def _canonical_generator(generator: Generator) -> dict[str, Any]:
+    settings = generator.model_dump(mode="json")
+    attend = settings["attend"]
+    if not generator.skips:
+        del attend["skips"]
+    if generator.attention == "constant":  # factors of 1 change nothing
+        attend = {"input": attend["input"]}
+    if generator.attention == "none" or not any(attend.values()):
+        settings["attention"] = "none"
+        del settings["attend"]
+    else:
+        settings["attend"] = attend
+    if generator.norm != "batch":
+        del settings["norm_splits"]
+    return settings
+
+
+def _drop_without_discriminators(config: Config, settings: dict[str, Any]) -> None:
+    loss, local, stabilise = settings["loss"], settings["local"], settings["stabilise"]
     if not config.trains_global:
         settings["global"] = {"discriminator": False}
         del loss["global_adversarial"], loss["global_weight"]
     if not config.trains_local:
-        for name in ("layers", "width"):
-            del settings["local"][name]
-        settings["local"]["discriminator"] = False
-        del loss["local_adversarial"], loss["local_weight"]
+        del local["layers"], local["width"], loss["local_adversarial"], loss["local_weight"]
+        local["discriminator"] = False
     if not config.cuts_patches:
         settings["local"] = {"discriminator": False}
+    if stabilise["r1"] == 0:
+        del stabilise["r1_every"]
+    if not (config.trains_global or config.trains_local):
+        for name in ("r1", "r1_every", "spectral_norm", "pool"):
+            stabilise.pop(name, None)
+        del settings["optimiser"]["discriminator_learning_rate"], settings["watch"]["duality_gap_steps"]
+
+
+def _drop_without_features(config: Config, settings: dict[str, Any]) -> None:
     if not config.compares_features:
         settings["vgg"] = None
-    elif int(config.vgg.layer[4]) <= config.vgg.max_pools:
-        vgg["max_pools"] = int(config.vgg.layer[4]) - 1  # the layer lies before the last pool
-    if config.optimiser.flat == 1:
-        del settings["optimiser"]["epoch_steps"]  # the learning rate never changes
-    if config.augment.darken == 0:
-        del settings["augment"]["darken_min"], settings["augment"]["darken_max"]
-    return settings
+        del settings["loss"]["sfp_target"]
+        if not (config.trains_global or config.trains_local):
+            del settings["loss"]["convention"]
+        return
+    settings["vgg"]["weights"] = _content(config.vgg.weights)
+    if int(config.vgg.layer[4]) <= config.vgg.max_pools:
+        settings["vgg"]["max_pools"] = int(config.vgg.layer[4]) - 1  # the layer lies before the last pool
+
+
+def _content(name: str | None) -> str | None:
+    """Return a digest of the file called so, so that its place makes no difference; else the name."""
+    if name is None or name in WORDS or not Path(name).is_file():
+        return name
+    status = Path(name).stat()
+    return _digest(name, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _digest(name: str, size: int, changed_ns: int) -> str:
+    """Return the digest of a file; `size` and `changed_ns` are part of what is remembered, so a change is noticed."""
+    with Path(name).open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()[:32]}"

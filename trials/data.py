@@ -11,6 +11,7 @@ from typing import Any
 
 from trials import images, photos, sets
 from trials.config import Config, Data
+from trials.decoded import Decoded
 from trials.images import Pixels, listed
 from trials.progress import DataError
 from trials.sets import EvaluationImage
@@ -26,8 +27,8 @@ class TrainingImages:
     normal: list[Pixels]
 
 
-def load_training(data: Data) -> TrainingImages:
-    """Read the images to train on, each list sorted by file name.
+def load_training(data: Data, decoded: Decoded | None = None) -> TrainingImages:
+    """Read the images to train on, each list sorted by file name; `decoded` is where they are shared.
 
     Each of the bundled photographs is in both lists. The list `normal` is shifted by one, so that `pairing: fixed`
     never makes a pair of a photograph and itself.
@@ -35,26 +36,39 @@ def load_training(data: Data) -> TrainingImages:
     Raises:
         DataError: if a folder or a file cannot be used.
     """
+    decoded = decoded or Decoded()
     if data.source == "photos":
-        names = photos.TRAINING
-        normal = [photos.load(name) for name in names]
-        return TrainingImages([photos.darkened(name) for name in names], normal[1:] + normal[:1])
+        low, normal = zip(*(_photo(name, decoded) for name in photos.TRAINING), strict=True)
+        return TrainingImages(list(low), [*normal[1:], normal[0]])
     files = {role: images.find(folder) for role, folder in _training_folders(data).items()}
-    return TrainingImages(**{role: [images.read(path) for path in paths] for role, paths in files.items()})
+    return TrainingImages(**{role: [decoded.read(path) for path in paths] for role, paths in files.items()})
 
 
-def load_evaluation(data: Data) -> list[EvaluationImage]:
+def load_evaluation(data: Data, decoded: Decoded | None = None) -> list[EvaluationImage]:
     """Read the images to be scored, sorted by set, then by name. The sets of `confirm` are not among them.
+
+    They are shared as those of `load_training`.
 
     Raises:
         DataError: if a folder or a file cannot be used.
     """
+    decoded = decoded or Decoded()
     if _scores_photos(data):
-        names = sorted(photos.EVALUATION)
-        return [EvaluationImage("photos", name, name, photos.darkened(name), photos.load(name)) for name in names]
+        return [
+            EvaluationImage("photos", name, name, *_photo(name, decoded), photos.HAIR.get(name))
+            for name in sorted(photos.EVALUATION)
+        ]
     return [
-        sets.read(name, member) for name, wanted in sorted(data.evaluate.items()) for member in sets.members(wanted)
+        sets.read(name, member, decoded)
+        for name, wanted in sorted(data.evaluate.items())
+        for member in sets.members(wanted)
     ]
+
+
+def _photo(name: str, decoded: Decoded) -> tuple[Pixels, Pixels]:
+    """Return a bundled photograph as in low light, and as it is."""
+    file, kind = photos.file(name), f"darkened {photos.RECIPE_VERSION}"
+    return decoded.get(file, kind, lambda: photos.darkened(name)), decoded.read(file)
 
 
 def digest(data: Data) -> str:

@@ -12,14 +12,21 @@ from pathlib import Path
 import numpy as np
 
 from trials import images
+from trials.detail import Region
 from trials.images import Pixels
 from trials.lowlight import darken
 from trials.progress import DataError
 
-__all__ = ["EVALUATION", "RECIPE", "RECIPE_VERSION", "TRAINING", "darkened", "file", "load"]
+__all__ = ["EVALUATION", "HAIR", "RECIPE", "RECIPE_VERSION", "TRAINING", "darkened", "file", "load"]
 
 TRAINING = ("astronaut", "rocket", "coffee", "flower")
 EVALUATION = ("chelsea", "china")
+
+HAIR = {
+    # The cat's whiskers: a dozen bright hairs, one or two pixels wide, before a smooth breast; above right the muzzle.
+    "chelsea": Region(top=208, left=0, height=92, width=200),
+}
+"""Where a photograph shows fine hair."""
 
 FACTOR, SHOT, READ = 0.1, 0.002, 0.002
 RECIPE = f"linear light x {FACTOR:g}, Poisson-Gaussian noise a = b = {SHOT:g}, 8 bit"

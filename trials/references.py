@@ -1,8 +1,8 @@
-"""Methods that learn nothing, scored like a trial: what brightening alone is worth."""
+"""What a trial is compared with: methods that learn nothing, and generators that are trained already."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,20 +19,22 @@ __all__ = ["gamma", "references", "training_gain"]
 GAMMA = 0.5
 
 
-def references(data: Data, folder: Path) -> dict[str, Report]:
-    """Score methods that learn nothing on every evaluation image.
+def references(data: Data, folder: Path, weights: Mapping[str, Path]) -> dict[str, Report]:
+    """Score methods that learn nothing, and trained generators, on every evaluation image.
 
     Args:
         data: the training images set the gain; the evaluation images are scored.
         folder: pictures are written to METHOD/SET/NAME.png in it.
+        weights: files of generators by the names that their reports shall have; see `trials.weights`.
 
     Returns:
         `input`, the untouched image; `gain`, its values times one number for all images (see `training_gain`);
-        `gamma`, its square root; and `normal`, which has no scores, but the references' pictures. Paths are relative
-        to `folder`.
+        `gamma`, its square root; each of the generators; and `normal`, which has no scores, but the references'
+        pictures. Paths are relative to `folder`.
 
     Raises:
         DataError: if a folder or a file cannot be used, or the low-light training images are black.
+        DivergedError: if the output of a generator is not finite.
     """
     gain = training_gain(data)
     scored = load_evaluation(data)
@@ -40,6 +42,7 @@ def references(data: Data, folder: Path) -> dict[str, Report]:
         "input": lambda image: image,
         "gain": lambda image: scaled(image, gain),
         "gamma": gamma,
+        **{name: _trained(path) for name, path in weights.items()},
     }
     reports = {name: _report(name, method, scored, folder=folder) for name, method in methods.items()}
     targets = {_key(image): image.normal for image in scored if image.normal is not None}
@@ -67,10 +70,21 @@ def gamma(image: Pixels) -> Pixels:
     return levels[image]
 
 
+def _trained(weights: Path) -> Callable[[Pixels], Pixels]:
+    """Return what the generator in a file makes of an image."""
+    from trials.enhance import enhance  # loads torch
+    from trials.train import device
+    from trials.weights import load
+
+    generator = load(weights, device())
+    return lambda image: enhance(generator, image)
+
+
 def _report(name: str, method: Callable[[Pixels], Pixels], scored: list[EvaluationImage], *, folder: Path) -> Report:
     outputs = {_key(image): method(image.low) for image in scored}
     scores = [
-        ImageScore(image.set, image.name, image.scene, score(outputs[_key(image)], image.normal)) for image in scored
+        ImageScore(image.set, image.name, image.scene, score(outputs[_key(image)], image.normal, image.low, image.hair))
+        for image in scored
     ]
     return Report(0, mean_scores(scores), scores, pictures=_written(name, outputs, folder))
 

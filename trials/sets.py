@@ -10,6 +10,8 @@ from pathlib import Path
 
 from trials import images
 from trials.config import EvaluationSet
+from trials.decoded import Decoded
+from trials.detail import Region
 from trials.images import Pixels, listed
 from trials.progress import DataError
 from trials.scenes import scenes
@@ -22,13 +24,17 @@ SMALLEST_PX = 16
 
 @dataclass(frozen=True)
 class EvaluationImage:
-    """An image to be scored, 8-bit RGB (H, W, 3), and its reference of the same size, if there is one."""
+    """An image to be scored, 8-bit RGB (H, W, 3), and its reference of the same size, if there is one.
+
+    `hair` is the part of it that shows hair, if that is known.
+    """
 
     set: str
     name: str
     scene: str
     low: Pixels
     normal: Pixels | None
+    hair: Region | None = None
 
 
 @dataclass(frozen=True)
@@ -57,14 +63,15 @@ def members(wanted: EvaluationSet) -> list[Member]:
     return found
 
 
-def read(name: str, member: Member) -> EvaluationImage:
-    """Read one image of the set called `name`.
+def read(name: str, member: Member, decoded: Decoded | None = None) -> EvaluationImage:
+    """Read one image of the set called `name`; `decoded` is where it is shared.
 
     Raises:
         DataError: if a file cannot be read, the image is too small, or its reference has another size.
     """
-    low = images.read(member.low)
-    normal = None if member.normal is None else images.read(member.normal)
+    decoded = decoded or Decoded()
+    low = decoded.read(member.low)
+    normal = None if member.normal is None else decoded.read(member.normal)
     wrong = _unfit(member, low.shape, None if normal is None else normal.shape)
     if wrong:
         raise DataError(wrong)

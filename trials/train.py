@@ -1,12 +1,18 @@
-"""The training loop of one trial: when to evaluate, at which learning rate, and what is reported."""
+"""The training loop of one trial: when to evaluate, at which learning rate, and what is reported.
+
+    python -m trials.train CONFIG
+
+trains from the command line; see `trials.train_command`.
+"""
 
 from __future__ import annotations
 
 import math
 import statistics
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -16,18 +22,25 @@ from trials import checkpoint
 from trials.batches import Batches
 from trials.checkpoint import Origin
 from trials.config import Config, Data
-from trials.data import load_evaluation, load_training
+from trials.data import TrainingImages, load_evaluation, load_training
+from trials.decoded import Decoded
+from trials.duality import duality_gap
 from trials.evaluate import evaluate
+from trials.health import Monitor, loss_ratio_log2
 from trials.metrics import mean_scores
-from trials.progress import DivergedError, Report
+from trials.progress import DivergedError, Event, ImageScore, Report
 from trials.randomness import Streams
 from trials.sets import EvaluationImage
-from trials.steps import Gan, build, discriminator_step, generator_step
+from trials.steps import Gan, base_rate, build, step
 
 __all__ = ["device", "intervals", "learning_rate", "seconds", "train"]
 
 CHECK_STEPS = 20
-"""Steps between looks at whether the losses are finite: each look waits for the device."""
+"""Steps between looks at what the steps measured: each look waits for the device."""
+
+HALVINGS = ((0.0, 1), (0.2, 1), (0.7, 1), (0.9, 4))
+"""After which share of the falling epochs the learning rate is halved, and how often (the official new_lr)."""
+ROUNDING = 1e-9
 
 PROBE_STEPS = 4
 PROBE_SECONDS = 20.0
@@ -46,22 +59,40 @@ def intervals(config: Config, done: int) -> Iterator[range]:
         done = end
 
 
-def learning_rate(config: Config, step: int) -> float:
-    """Return the learning rate at `step`, 1 for the first.
+def learning_rate(config: Config, step: int, network: str = "generator") -> float:
+    """Return the learning rate of a network at `step`, 1 for the first.
 
-    Full for the first `flat` share of the epochs and for one more, then falling by the same amount with each epoch:
-    with 200 epochs and flat 0.5, epoch 101 has the full rate and epoch 200 a hundredth of it, as published.
+    Linear: full for the first `flat` share of the epochs and for one more, then falling by the same amount with each
+    epoch: with 200 epochs and flat 0.5, epoch 101 has the full rate and epoch 200 a hundredth of it, as published.
     """
     options = config.optimiser
-    epochs = math.ceil(config.steps / options.epoch_steps)
-    epoch = math.ceil(step / options.epoch_steps)
+    period = options.period_steps or config.steps
+    if step > period:
+        step = period if options.after == "hold" else (step - 1) % period + 1
+    epochs = math.ceil(period / options.epoch_steps)
     flat = options.flat * epochs
-    fallen = max(0.0, epoch - 1 - flat) / (epochs - flat) if epochs > flat else 0.0
-    return options.learning_rate * (1 - fallen)
+    fallen = (math.ceil(step / options.epoch_steps) - 1 - flat) / (epochs - flat) if epochs > flat else -1.0
+    return base_rate(config, network) * _share(options.schedule, fallen)
+
+
+def _share(schedule: str, fallen: float) -> float:
+    """Return the share of the learning rate that is left after a share `fallen` of the falling epochs."""
+    if schedule == "linear":
+        return 1 - max(0.0, fallen)
+    if schedule == "halving":
+        return 0.5 ** sum(times for after, times in HALVINGS if fallen > after - ROUNDING)
+    return 1.0
 
 
 def train(
-    config: Config, data: Data, *, seed: int, stream: str = "", folder: Path, resume: Path | None = None
+    config: Config,
+    data: Data,
+    *,
+    seed: int,
+    stream: str = "",
+    folder: Path,
+    resume: Path | None = None,
+    tick: Callable[[int], None] | None = None,
 ) -> Iterator[Report]:
     """Train, and yield a report at each evaluation.
 
@@ -73,24 +104,35 @@ def train(
         data: what to train and to score on.
         seed: from which, with `stream`, every random number follows.
         stream: name of another family of random streams under the same seeds.
-        folder: where checkpoints are written and, at the last step, `generator.pt` (a state dict) and pictures. The
-            checkpoint before the last one is deleted when the next report is asked for.
+        folder: where checkpoints are written and, at the last step, `generator.pt` (a state dict), `generator.json`
+            (its settings) and pictures. The checkpoint before the last one is deleted when the next report is asked
+            for. Beside it, in `decoded`, lie the decoded images, for all trainings there.
         resume: a checkpoint of the same training, to go on from.
+        tick: called after each step with its number.
 
     Raises:
         TrainError: if the checkpoint is broken or of another training.
-        DataError: if images or VGG16's weights cannot be used.
-        DivergedError: if a loss or the generator's output is not finite.
+        DataError: if images or weights cannot be used.
+        DivergedError: if a loss or the generator's output is not finite, or the output has collapsed; after a last
+            report, without images or checkpoint, of what was measured until then.
     """
-    streams = Streams(seed, stream)
-    training, origin = _prepare(config, data, streams), Origin(config, streams)
-    done = 0 if resume is None else checkpoint.restore(resume, training.gan, origin)
+    _set_precision(config)
+    streams, decoded = Streams(seed, stream), Decoded(folder.parent / "decoded")
+    training, origin = _prepare(config, data, streams, decoded), Origin(config, streams)
+    done = 0
+    if resume is not None:
+        done = checkpoint.restore(resume, training.gan, training.monitor, origin)
     folder.mkdir(parents=True, exist_ok=True)
     for steps in intervals(config, done):
-        report = _interval(training, steps, folder)
+        tally = _Tally(steps[0] - 1)
+        try:
+            report = _interval(training, steps, folder, tally, tick or (lambda step: None))
+        except DivergedError as error:
+            yield Report(tally.step, tally.means(training), events=tally.events + error.events)
+            raise
         if report.step == config.steps:
-            checkpoint.write(folder / "generator.pt", training.gan.generator.state_dict())
-        yield replace(report, checkpoint=checkpoint.save(folder, training.gan, origin, report.step))
+            checkpoint.save_generator(folder, training.gan)
+        yield replace(report, checkpoint=checkpoint.save(folder, training.gan, training.monitor, origin, report.step))
         checkpoint.prune(folder, before=report.step)
 
 
@@ -98,69 +140,129 @@ def train(
 class _Training:
     config: Config
     gan: Gan
+    images: TrainingImages
     batches: Batches
+    streams: Streams
     members: list[EvaluationImage]
+    monitor: Monitor
 
 
-def _prepare(config: Config, data: Data, streams: Streams) -> _Training:
+@dataclass
+class _Tally:
+    """What was measured since the last report: sums over steps, events, the evaluation's means."""
+
+    step: int
+    sums: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    events: list[Event] = field(default_factory=list)
+    evaluation: dict[str, float] = field(default_factory=dict)
+
+    def means(self, training: _Training) -> dict[str, float]:
+        """Return every metric of a report, but those of time."""
+        means = {name: math.fsum(values) / len(values) for name, values in self.sums.items()}
+        ratio = loss_ratio_log2(means)
+        health = training.monitor.measures()
+        if ratio is not None:
+            health["health/loss_ratio_log2"] = ratio
+        progress = {"progress/images": float(self.step * training.config.batch)}
+        return self.evaluation | means | health | progress
+
+
+def _set_precision(config: Config) -> None:
+    """Set what PyTorch keeps for the whole process: whether float32 products on a GPU may be of 10 bits."""
+    precision = "tf32" if config.compute.precision == "tf32" else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = precision
+    torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
+
+
+def _prepare(config: Config, data: Data, streams: Streams, decoded: Decoded) -> _Training:
     place = device()
-    gan, pool = build(config, streams, place), load_training(data)
-    batches = Batches(config, low=pool.low, normal=pool.normal, streams=streams, device=place)
-    return _Training(config, gan, batches, load_evaluation(data))
+    gan, images = build(config, streams, place), load_training(data, decoded)
+    batches = Batches(config, low=images.low, normal=images.normal, streams=streams, device=place)
+    members = load_evaluation(data, decoded)
+    return _Training(config, gan, images, batches, streams, members, Monitor(config.watch))
 
 
-def _interval(training: _Training, steps: range, folder: Path) -> Report:
+def _interval(training: _Training, steps: range, folder: Path, tally: _Tally, tick: Callable[[int], None]) -> Report:
     """Train for some steps, then evaluate; the report has no checkpoint yet."""
     begun, last = time.perf_counter(), steps[-1]
-    losses = _advance(training, steps)
+    _advance(training, steps, tally, tick)
     trained = time.perf_counter()
-    pictures = folder / "pictures" if last == training.config.steps else None
-    try:
-        scores, written = evaluate(training.gan.generator, training.members, pictures=pictures)
-    except DivergedError as error:
-        raise DivergedError(f"step {last}: {error}") from error
-    progress = {
+    scores, pictures = _evaluated(training, last, folder)
+    tally.evaluation |= mean_scores(scores)
+    tally.events += training.monitor.evaluated(last, tally.evaluation)
+    if last == training.config.steps and training.config.watch.duality_gap_steps and any(training.gan.judges()):
+        tally.evaluation["health/duality_gap"] = _duality_gap(training)
+    times = {
         "time/step_s": (trained - begun) / len(steps),
         "time/evaluation_s": time.perf_counter() - trained,
-        "progress/images": float(last * training.config.batch),
     }
-    paths = {name: path.relative_to(folder) for name, path in written.items()}
-    return Report(last, mean_scores(scores) | losses | progress, scores, pictures=paths)
+    return Report(last, tally.means(training) | times, scores, pictures=pictures, events=tally.events)
 
 
-def _advance(training: _Training, steps: range) -> dict[str, float]:
-    """Train for some steps.
+def _evaluated(training: _Training, step: int, folder: Path) -> tuple[list[ImageScore], dict[str, Path]]:
+    """Score the generator; at the last step write its pictures, whose paths are relative to the folder."""
+    pictures = folder / "pictures" if step == training.config.steps else None
+    try:
+        scores, written = evaluate(training.gan.result, training.members, pictures=pictures)
+    except DivergedError as error:
+        raise DivergedError(f"step {step}: {error}", _broken(step, {"output": math.nan})) from error
+    return scores, {name: path.relative_to(folder) for name, path in written.items()}
 
-    Returns:
-        The mean of each loss over the steps, as `loss/NAME`.
+
+def _duality_gap(training: _Training) -> float:
+    streams = replace(training.streams, stream=f"{training.streams.stream}/duality_gap")
+    images, place = training.images, device()
+    batches = Batches(training.config, low=images.low, normal=images.normal, streams=streams, device=place)
+    return duality_gap(training.gan, batches, steps=training.config.watch.duality_gap_steps)
+
+
+def _advance(training: _Training, steps: range, tally: _Tally, tick: Callable[[int], None]) -> None:
+    """Train for some steps, and put what they measure into the tally.
 
     Raises:
         DivergedError: if a loss is not finite; looked at every CHECK_STEPS steps and at the end.
     """
-    sums: dict[str, Tensor] = {}
-    unseen = steps[0]
-    for step in steps:
-        for name, loss in _step(training, step).items():
-            sums[name] = sums[name] + loss if name in sums else loss
-        if step % CHECK_STEPS == 0 or step == steps[-1]:
-            _require_finite(sums, range(unseen, step + 1))
-            unseen = step + 1
-    return {f"loss/{name}": float(total) / len(steps) for name, total in sums.items()}
+    unseen: list[dict[str, Tensor]] = []
+    for number in steps:
+        unseen.append(_step(training, number))
+        tick(number)
+        if number % CHECK_STEPS == 0 or number == steps[-1]:
+            _look(training, _fetched(unseen), tally)
+            unseen = []
 
 
-def _step(training: _Training, step: int) -> dict[str, Tensor]:
-    gan, rate = training.gan, learning_rate(training.config, step)
-    for optimiser in gan.optimisers.values():
+def _step(training: _Training, number: int) -> dict[str, Tensor]:
+    gan = training.gan
+    for name, optimiser in gan.optimisers.items():
         for group in optimiser.param_groups:
-            group["lr"] = rate
-    losses, scores = generator_step(gan, training.batches.at(step))
-    return losses | discriminator_step(gan, scores)
+            group["lr"] = learning_rate(training.config, number, name)
+    return step(gan, training.batches.at(number))
 
 
-def _require_finite(sums: dict[str, Tensor], steps: range) -> None:
-    broken = [f"loss/{name}" for name, total in sums.items() if not math.isfinite(float(total))]
-    if broken:
-        raise DivergedError(f"steps {steps[0]} to {steps[-1]}: {', '.join(broken)} became infinite or not a number")
+def _fetched(measured: list[dict[str, Tensor]]) -> list[dict[str, float]]:
+    """Return scalars of the device as numbers, all in one transfer."""
+    values = iter(torch.stack([value.float() for one in measured for value in one.values()]).tolist())
+    return [{name: next(values) for name in one} for one in measured]
+
+
+def _look(training: _Training, measured: list[dict[str, float]], tally: _Tally) -> None:
+    """Add the measures of the steps after `tally.step`, up to one whose loss is not finite."""
+    for measures in measured:
+        number = tally.step = tally.step + 1
+        broken = {name: value for name, value in measures.items() if name[:5] == "loss/" and not math.isfinite(value)}
+        if broken:
+            text = f"step {number}: {', '.join(broken)} became infinite or not a number"
+            raise DivergedError(text, _broken(number, broken))
+        tally.events += training.monitor.look(number, [measures])
+        for name, value in measures.items():
+            tally.sums[name].append(value)
+
+
+def _broken(step: int, values: dict[str, float]) -> list[Event]:
+    return [
+        Event(step, "nonfinite", name, value, f"step {step}: {name} became infinite or not a number")
+        for name, value in values.items()
+    ]
 
 
 def seconds(config: Config, data: Data, *, threads: int) -> float:
@@ -169,23 +271,23 @@ def seconds(config: Config, data: Data, *, threads: int) -> float:
     The first step warms up and is left out, unless it is so slow that it has to do.
 
     Raises:
-        DataError: if images or VGG16's weights cannot be used.
+        DataError: if images or weights cannot be used.
         DivergedError: if the generator's output is not finite after these few steps.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         begun = time.perf_counter()
-        training = _prepare(config, data, Streams(seed=0))
+        training = _prepare(config, data, Streams(seed=0), Decoded())
         setup = time.perf_counter() - begun
         steps = _probe(training)
         begun = time.perf_counter()
-        evaluate(training.gan.generator, training.members)
+        evaluate(training.gan.result, training.members)
         evaluation = time.perf_counter() - begun
     finally:
         torch.set_num_threads(before)
-    step = statistics.mean(steps[1:] or steps)
-    return setup + config.steps * step + len(list(intervals(config, 0))) * evaluation
+    one = statistics.mean(steps[1:] or steps)
+    return setup + config.steps * one + len(list(intervals(config, 0))) * evaluation
 
 
 def _probe(training: _Training) -> list[float]:
@@ -193,6 +295,14 @@ def _probe(training: _Training) -> list[float]:
     durations: list[float] = []
     while len(durations) < PROBE_STEPS and sum(durations) < PROBE_SECONDS:
         begun = time.perf_counter()
-        float(_step(training, step=1)["generator"])  # waits for the device
+        float(_step(training, 1)["loss/generator"])  # waits for the device
         durations.append(time.perf_counter() - begun)
     return durations
+
+
+if __name__ == "__main__":
+    import sys
+
+    from trials.train_command import main
+
+    sys.exit(main())

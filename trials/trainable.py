@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 import traceback
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ def _result(report: Report, task: dict[str, Any], seconds: float) -> dict[str, A
         "images": [{"set": one.set, "image": one.image, "metrics": one.metrics} for one in report.images],
         "checkpoint": str(folder / report.checkpoint) if report.checkpoint else None,
         "pictures": {name: str(folder / path) for name, path in report.pictures.items()},
+        "events": [asdict(one) for one in report.events],
     }
 
 

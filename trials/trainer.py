@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trials.config import Config, Data, canonical
+from trials.config import Config, Data, anchored, canonical
 from trials.progress import Report
 
 __all__ = [
     "METRICS", "RESULTS_VERSION", "Config", "Data", "Metric",
-    "canonical", "check", "digest", "provenance", "references", "scenes", "seconds", "train",
+    "anchored", "canonical", "check", "digest", "provenance", "references", "scenes", "seconds", "train",
 ]  # fmt: skip
 
 RESULTS_VERSION = "1"
@@ -21,12 +21,23 @@ RESULTS_VERSION = "1"
 
 @dataclass(frozen=True)
 class Metric:
-    """A quantity that an evaluation yields for each image. `higher_is_better` is None where there is no direction."""
+    """A quantity that an evaluation yields.
+
+    Args:
+        key: `group/name_unit`.
+        title: as a table's head shows it, with the unit.
+        higher_is_better: None where there is no direction.
+        needs_reference: whether it exists only for images with a reference.
+        about: what it tells of: `quality`, or one of the known defects: `colour`, `detail`, `gradients`, `equilibrium`.
+        per_image: whether each image has a value; else the trial as a whole has one, at each report.
+    """
 
     key: str
     title: str
     higher_is_better: bool | None
     needs_reference: bool
+    about: str = "quality"
+    per_image: bool = True
 
 
 METRICS = (
@@ -37,16 +48,47 @@ METRICS = (
     Metric("eval/ssim_matched", "SSIM, brightness matched", True, True),
     Metric("eval/luminance_error_levels", "Error of the mean luminance (grey levels)", None, True),
     Metric("eval/niqe_flat_share", "Flat share of the image (NIQE's caution)", None, False),
+    Metric("eval/loe", "Lightness order error", None, False),
+    Metric("eval/contrast_levels", "Contrast, sd of the luminance (grey levels)", None, False),
+    Metric("eval/clipped_share", "Share of clipped pixels", None, False),
+    Metric("eval/ciede2000_chroma", "CIEDE2000, lightness apart", False, True, "colour"),
+    Metric("eval/chroma_log2", "Chroma, log2 of the ratio", None, True, "colour"),
+    Metric("eval/colour_angle_deg", "Colour angle (deg)", False, True, "colour"),
+    Metric("eval/ciede2000", "CIEDE2000", False, True, "colour"),
+    Metric("eval/input_ciede2000_chroma", "CIEDE2000 from the input, lightness apart", None, False, "colour"),
+    Metric("eval/input_chroma_log2", "Chroma over the input's, log2", None, False, "colour"),
+    Metric("eval/input_colour_angle_deg", "Colour angle from the input (deg)", None, False, "colour"),
+    Metric("eval/input_ciede2000", "CIEDE2000 from the input", None, False, "colour"),
+    Metric("eval/gmsd", "GMSD", False, True, "detail"),
+    Metric("eval/high_frequency_log2", "Fine detail, log2 of the energy ratio", None, True, "detail"),
+    Metric("eval/noise_levels", "Noise (grey levels)", None, False, "detail"),
+    Metric("eval/hair_high_frequency_log2", "Fine detail in hair, log2", None, True, "detail"),
+    Metric("eval/hair_gmsd", "GMSD in hair", False, True, "detail"),
+    Metric("eval/input_high_frequency_log2", "Fine detail over the input's, log2", None, False, "detail"),
+    Metric("health/gradient_spikes", "Gradient spikes so far", False, False, "gradients", False),
+    Metric("health/gradient_spike_score", "Highest spike score so far", False, False, "gradients", False),
+    Metric("health/gradients_nonfinite", "Gradient norms that were not finite", False, False, "gradients", False),
+    Metric("health/gradient_norm_generator", "Gradient norm, generator", None, False, "gradients", False),
+    Metric("health/gradient_norm_global", "Gradient norm, global discriminator", None, False, "gradients", False),
+    Metric("health/gradient_norm_local", "Gradient norm, local discriminator", None, False, "gradients", False),
+    Metric("health/margin_global", "Margin, global discriminator", None, False, "equilibrium", False),
+    Metric("health/accuracy_global", "Accuracy, global discriminator", None, False, "equilibrium", False),
+    Metric("health/loss_ratio_log2", "Discriminators' over generator's loss, log2", None, False, "equilibrium", False),
+    Metric("health/duality_gap", "Duality gap, estimated", False, False, "equilibrium", False),
+    Metric("health/margin_local", "Margin, local discriminator", None, False, "equilibrium", False),
+    Metric("health/accuracy_local", "Accuracy, local discriminator", None, False, "equilibrium", False),
 )
 
 
 def check(config: Config, data: Data) -> list[str]:
-    """Return what is wrong with the data, or with this configuration on them: `where: what` each."""
+    """Return what is wrong with the data or files of weights, or with this configuration on them: `where: what`."""
     from trials.data import check
 
-    weights, problems = config.vgg.weights, check(config, data)
-    if config.compares_features and weights not in ("imagenet", "random") and not Path(weights).is_file():
-        problems.append(f"train.vgg.weights: expected imagenet, random or a file of weights, but there is no {weights}")
+    problems = check(config, data)
+    if config.init is not None or (config.compares_features and config.vgg.weights != "random"):
+        from trials.steps import check_weights  # loads torch
+
+        problems += check_weights(config)
     return problems
 
 
@@ -72,11 +114,14 @@ def scenes(data: Data) -> list[tuple[str, str, str]]:
     return scenes(data)
 
 
-def references(data: Data, folder: Path) -> dict[str, Report]:
-    """Score `input` (untouched), `gain` and `gamma` (brightening without learning) on every evaluation image."""
+def references(data: Data, folder: Path, weights: Mapping[str, Path] | None = None) -> dict[str, Report]:
+    """Score `input` (untouched), `gain` and `gamma` (brightening without learning), and each of these generators.
+
+    See `trials.references.references`.
+    """
     from trials.references import references
 
-    return references(data, folder)
+    return references(data, folder, weights or {})
 
 
 def seconds(config: Config, data: Data, *, threads: int) -> float:

@@ -1,7 +1,7 @@
 """VGG16's features (Simonyan and Zisserman, arXiv 1409.1556), for the self-feature-preserving loss.
 
 As in the official code of EnlightenGAN the network sees BGR in 0..255 without subtraction of a mean, and the
-fourth max-pool is left out unless asked for.
+fourth max-pool is left out, unless `vgg.input` and `vgg.max_pools` say otherwise.
 """
 
 from __future__ import annotations
@@ -29,11 +29,14 @@ class Features(nn.Module):
     """VGG16 up to one layer, with fixed weights.
 
     Args:
-        vgg: which weights, which layer, and how many max-pools are run.
+        vgg: which weights, which layer, how many max-pools are run, and on which scale images are seen.
 
     Raises:
         DataError: if the weights cannot be fetched, read or used.
     """
+
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, vgg: Vgg) -> None:
         super().__init__()
@@ -44,11 +47,31 @@ class Features(nn.Module):
                 blocks.append(nn.MaxPool2d(2))
             blocks += [_convolution(weight, bias), nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*blocks).requires_grad_(False)
+        scale, shift = _range(vgg)
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("shift", shift, persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the features (N, C, h, w) of images (N, 3, H, W) in [-1, 1]."""
-        features: Tensor = self.layers((image.flip(1) + 1) * 127.5)
+        features: Tensor = self.layers(image.flip(1) * self.scale + self.shift)
         return features
+
+
+CENTRE = (103.939, 116.779, 123.68)
+"""ImageNet's mean blue, green and red in 0..255, as the first VGG16 (in Caffe) was trained with."""
+MEAN, DEVIATION = (0.406, 0.456, 0.485), (0.225, 0.224, 0.229)
+"""ImageNet's mean and standard deviation of blue, green and red in 0..1, as torchvision trains with."""
+
+
+def _range(vgg: Vgg) -> tuple[Tensor, Tensor]:
+    """Return scale and shift, (3, 1, 1) each, from [-1, 1] to what VGG16 sees."""
+    scale, shift = torch.full((3, 1, 1), 127.5), torch.full((3, 1, 1), 127.5)
+    if vgg.input == "centred":
+        shift = shift - torch.tensor(CENTRE)[:, None, None]
+    elif vgg.input == "torchvision":
+        mean, deviation = torch.tensor([MEAN, DEVIATION])[:, :, None, None]
+        scale, shift = 0.5 / deviation, (0.5 - mean) / deviation
+    return scale, shift
 
 
 def _convolution(weight: Tensor, bias: Tensor) -> nn.Conv2d:
@@ -70,23 +93,28 @@ def _shapes(last: str) -> dict[str, tuple[int, int, int, int]]:
 def _parameters(vgg: Vgg) -> dict[str, tuple[Tensor, Tensor]]:
     shapes = _shapes(vgg.layer)
     if vgg.weights == "random":
-        return {name: _random(name, shape) for name, shape in shapes.items()}
-    state = _download() if vgg.weights == "imagenet" else _read(Path(vgg.weights))
+        first = 1 if vgg.input == "torchvision" else 255
+        return {name: _random(name, shape, scale=first if name == "conv1_1" else 1) for name, shape in shapes.items()}
+    state = _download(vgg) if vgg.weights == "imagenet" else _read(Path(vgg.weights))
     return _select(state, shapes, origin=f"vgg.weights: {vgg.weights}")
 
 
-def _random(name: str, shape: tuple[int, int, int, int]) -> tuple[Tensor, Tensor]:
-    """Return He's initialisation (arXiv 1502.01852), which keeps the variance; 0..255 becomes 0..1."""
-    scale = (2 / np.prod(shape[1:])) ** 0.5 / (255 if name == "conv1_1" else 1)
-    weight = RANDOM.at(name).standard_normal(shape, dtype=np.float32) * np.float32(scale)
+def _random(name: str, shape: tuple[int, int, int, int], *, scale: float) -> tuple[Tensor, Tensor]:
+    """Return He's initialisation (arXiv 1502.01852), which keeps the variance, for an input of range `scale`."""
+    deviation = (2 / np.prod(shape[1:])) ** 0.5 / scale
+    weight = RANDOM.at(name).standard_normal(shape, dtype=np.float32) * np.float32(deviation)
     return torch.from_numpy(weight), torch.zeros(shape[0])
 
 
-def _download() -> Mapping[str, Any]:
-    """Return the original VGG16, as torchvision publishes it: trained on 0..255, like the official code's copy."""
+def _download(vgg: Vgg) -> Mapping[str, Any]:
+    """Return VGG16 as torchvision publishes it.
+
+    The original, trained on 0..255 like the official code's copy; or, if that is what it shall see, torchvision's own.
+    """
     from torchvision.models import VGG16_Weights
 
-    weights = VGG16_Weights.IMAGENET1K_FEATURES
+    own = vgg.input == "torchvision"
+    weights = VGG16_Weights.IMAGENET1K_V1 if own else VGG16_Weights.IMAGENET1K_FEATURES
     try:
         state: Mapping[str, Any] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:

@@ -21,6 +21,30 @@ METRICS = [
     {"key": "eval/luminance_error_levels", "title": "Error of the mean luminance (grey levels)",
      "higher_is_better": None, "needs_reference": True},
 ]  # fmt: skip
+DEFECTS = [
+    ("eval/ciede2000_chroma", "CIEDE2000, lightness apart", False, True, "colour", True, 6.2, 0.5),
+    ("eval/chroma_log2", "Chroma, log2 of the ratio", None, True, "colour", True, -0.4, 0.1),
+    ("eval/colour_angle_deg", "Colour angle (deg)", False, True, "colour", True, 5.1, 0.4),
+    ("eval/ciede2000", "CIEDE2000", False, True, "colour", True, 14.0, 0.9),
+    ("eval/input_chroma_log2", "Chroma over the input's, log2", None, False, "colour", True, 0.3, 0.1),
+    ("eval/gmsd", "GMSD", False, True, "detail", True, 0.112, 0.006),
+    ("eval/high_frequency_log2", "Fine detail, log2 of the energy ratio", None, True, "detail", True, -0.8, 0.1),
+    ("eval/noise_levels", "Noise (grey levels)", None, False, "detail", True, 3.1, 0.2),
+    ("eval/hair_high_frequency_log2", "Fine detail in hair, log2", None, True, "detail", True, -1.1, 0.1),
+    ("eval/hair_gmsd", "GMSD in hair", False, True, "detail", True, 0.14, 0.01),
+    ("health/gradient_spikes", "Gradient spikes so far", False, False, "gradients", False, 1.0, 0.8),
+    ("health/gradient_spike_score", "Highest spike score so far", False, False, "gradients", False, 5.2, 1.1),
+    ("health/gradient_norm_generator", "Gradient norm, generator", None, False, "gradients", False, 0.8, 0.2),
+    ("health/gradient_norm_global", "Gradient norm, global discriminator", None, False, "gradients", False, 2.1, 0.4),
+    ("health/margin_global", "Margin, global discriminator", None, False, "equilibrium", False, 0.31, 0.05),
+    ("health/accuracy_global", "Accuracy, global discriminator", None, False, "equilibrium", False, 0.81, 0.03),
+    ("health/loss_ratio_log2", "Discriminators' over generator's loss, log2", None, False, "equilibrium", False,
+     -0.6, 0.2),
+    ("health/duality_gap", "Duality gap, estimated", False, False, "equilibrium", False, 0.42, 0.06),
+]  # fmt: skip
+"""Key, title, direction, whether it needs a reference, what it is about, whether images have it; mean and sd."""
+MODEL = "official"
+WEIGHTS = "ab12" * 16
 REFERENCES = {
     "input": (9.2, 0.31, 5.2, -74.0),
     "gain": (17.4, 0.62, 4.4, -3.0),
@@ -64,6 +88,10 @@ class Plan:
         analysis: the spec's section.
         evaluations: of each trial, 100 steps apart.
         noise: sd over seeds of a trial's PSNR, dB.
+        pictures: whether there are any.
+        defects: whether the known defects were measured too.
+        model: whether a trained model stands beside the trials.
+        events: (variant, seed, step, kind, subject, value, text).
     """
 
     variants: Sequence[Variant] = LEAVE_ONE_OUT
@@ -79,6 +107,16 @@ class Plan:
     evaluations: int = 4
     noise: float = 0.15
     pictures: bool = True
+    defects: bool = False
+    model: bool = False
+    events: Sequence[tuple[str, int, int, str, str, float, str]] = ()
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """What the ledger says of the metrics."""
+        keys = ("key", "title", "higher_is_better", "needs_reference", "about", "per_image")
+        more = [dict(zip(keys, row[:6], strict=True)) for row in DEFECTS] if self.defects else []
+        return [*METRICS, *more]
 
 
 def write_study(folder: Path, plan: Plan = Plan()) -> Path:
@@ -99,13 +137,20 @@ def write_study(folder: Path, plan: Plan = Plan()) -> Path:
             db.execute("INSERT INTO variant VALUES (?, ?, ?, ?, ?, ?)", row)
         images = [(of_set, image) for of_set, group in plan.images.items() for image in group]
         levels = rng.normal(0, 2, len(images))
+        numbers = {(one.name, seed): n for n, (seed, one) in enumerate(_order(plan), start=1)}
+        for variant, seed, *event in plan.events:
+            db.execute("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?)", (numbers[variant, seed], *event))
         for of_set, image in images:
             db.execute("INSERT INTO scene VALUES (?, ?, ?)", (of_set, image, plan.images[of_set][image]))
         _write_references(db, folder, plan, images, levels)
-        for number, (seed, one) in enumerate([(s, v) for s in plan.seeds for v in plan.variants], start=1):
+        for number, (seed, one) in enumerate(_order(plan), start=1):
             _write_trial(db, folder, plan, number, one, seed, images, levels, rng)
     db.close()
     return folder
+
+
+def _order(plan: Plan) -> list[tuple[int, Variant]]:
+    return [(seed, variant) for seed in plan.seeds for variant in plan.variants]
 
 
 def _facts(folder: Path, plan: Plan) -> list[tuple[str, str]]:
@@ -120,7 +165,8 @@ def _facts(folder: Path, plan: Plan) -> list[tuple[str, str]]:
         "sets": sets,
     }
     facts = {
-        "name": folder.name, "schema": schema.VERSION, "trainer": "trials.trainer", "metrics": METRICS,
+        "name": folder.name, "schema": schema.VERSION, "trainer": "trials.trainer", "metrics": plan.metrics,
+        "inert": {"no_attention": ["generator.attend"]},
         "storage": str(folder.resolve() / "storage"), "data": data, "digest": "d1", "metric_settings": {"crop": 0},
     }  # fmt: skip
     return [(key, json.dumps(value)) for key, value in facts.items()]
@@ -133,12 +179,27 @@ def _scores(plan: Plan, of_set: str, values: Sequence[float]) -> list[tuple[str,
     ]
 
 
+def _of_images(plan: Plan, of_set: str, rng: Any) -> list[tuple[str, float | None]]:
+    """Return what images have of the known defects."""
+    return [
+        (row[0], None if of_set in plan.unpaired and row[3] else float(rng.normal(row[6], row[7])))
+        for row in (DEFECTS if plan.defects else ())
+        if row[5]
+    ]
+
+
 def _write_references(db: Any, folder: Path, plan: Plan, images: Sequence[tuple[str, str]], levels: Any) -> None:
-    for method, values in REFERENCES.items():
+    known = [*REFERENCES, *([MODEL] if plan.model else [])]
+    for method in known:
+        db.execute("INSERT INTO scored VALUES (?, 'd1', '1', ?)", (method, WEIGHTS if method == MODEL else None))
+        values = REFERENCES.get(method, (18.1, 0.68, 4.7, -9.0))
         for (of_set, image), level in zip(images, levels, strict=True):
             for key, value in _scores(plan, of_set, (values[0] + level, *values[1:])):
                 db.execute("INSERT INTO reference VALUES (?, 'd1', ?, ?, ?, ?)", (method, of_set, image, key, value))
-    for method, brightness in {"input": 0.15, "gain": 0.8, "gamma": 0.7, "normal": 1.0}.items():
+            for key, value in _of_images(plan, of_set, np.random.default_rng(len(method))):
+                db.execute("INSERT INTO reference VALUES (?, 'd1', ?, ?, ?, ?)", (method, of_set, image, key, value))
+    shades = {"input": 0.15, "gain": 0.8, "gamma": 0.7, "normal": 1.0} | ({MODEL: 0.9} if plan.model else {})
+    for method, brightness in shades.items():
         for of_set, image in images:
             if plan.pictures:
                 path = f"references/{method}/{of_set}/{image}.png"
@@ -161,7 +222,7 @@ def _write_trial(
         return
     record = json.dumps({"node": "host", "device": "cpu", "versions": {"torch": "2.15.0"}})
     db.execute("INSERT INTO attempt VALUES (?, 1, 1, ?, ?, 0, ?, ?)", (number, begin, ended, state, record))
-    run = rng.normal(0, plan.noise)
+    run, extra = rng.normal(0, plan.noise), np.random.default_rng(number)
     truth = np.array((15.0, 0.55, 4.2, -20.0)) + np.array(variant.effect)
     reached = plan.evaluations if state == schema.COMPLETED else max(plan.evaluations // 2, 1)
     for evaluation in range(1, reached + 1):
@@ -171,7 +232,8 @@ def _write_trial(
             wobble = rng.normal(0, 0.1)
             drawn = np.array([rise + run + level + wobble, rise / 30 + run / 40, rng.normal(0, 0.1) - rise / 6, 0])
             values = (truth + drawn).tolist()
-            scores += [(number, step, of_set, image, key, value) for key, value in _scores(plan, of_set, values)]
+            found = [*_scores(plan, of_set, values), *_of_images(plan, of_set, extra)]
+            scores += [(number, step, of_set, image, key, value) for key, value in found]
         db.executemany("INSERT INTO image VALUES (?, ?, ?, ?, ?, ?)", scores)
         pictures = {}
         if plan.pictures and evaluation == reached:
@@ -180,8 +242,10 @@ def _write_trial(
                 _write_picture(folder / "storage" / path, 0.7 + 0.05 * variant.effect[0])
         times = (begin + 10 * evaluation, 12.5 * evaluation)
         db.execute("INSERT INTO step VALUES (?, ?, ?, ?, NULL, ?)", (number, step, *times, json.dumps(pictures)))
-        for one in METRICS:
+        for one in plan.metrics:
             found = [row[5] for row in scores if row[4] == one["key"] and row[5] is not None]
+            if not one.get("per_image", True):
+                found = [float(abs(extra.normal(row[6], row[7]))) for row in DEFECTS if row[0] == one["key"]]
             mean = float(np.mean(found)) if found else None
             db.execute("INSERT INTO report VALUES (?, ?, ?, ?)", (number, step, one["key"], mean))
 

@@ -36,7 +36,12 @@ def chromium(tmp_path, *arguments):
 
 @pytest.mark.parametrize("width", [1200, 360])
 def test_the_page_never_scrolls_sideways_and_shows_every_picture(make_study, tmp_path, width):
-    folder = make_study(ends={("no_attention", 2): ("DIVERGED", "", "DivergedError: " + "x" * 300)})
+    folder = make_study(
+        ends={("no_attention", 2): ("DIVERGED", "", "DivergedError: " + "x" * 300)},
+        defects=True,
+        model=True,
+        events=[("no_attention", 2, 150, "spike", "global", 9.0, "step 150: " + "y" * 300)],
+    )
     write_report(folder)
     (folder / "frame.html").write_text(FRAME.format(width=width))
     found = chromium(tmp_path, "--virtual-time-budget=10000", "--dump-dom", (folder / "frame.html").as_uri())

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.figures import ForestRow, curves, forest
+from analysis.figures import ForestRow, Panels, curves, forest
 from analysis.ledger import Metric
 
 PSNR = Metric("eval/psnr_db", "PSNR (dB)", True, True)
@@ -83,3 +83,33 @@ def test_the_caption_is_read_out_and_escaped():
     root = ET.fromstring(forest(ROWS, PSNR, margin=None, caption='a < b & "c"'))
     assert root.get("aria-label") == 'a < b & "c"'
     assert root.get("role") == "img"
+
+
+def test_marks_stand_in_the_panel_of_their_variant_alone():
+    labels = {"baseline": "full model", "no_x": "without x"}
+    drawn = [
+        curves(table(list(labels)), PSNR, labels=labels, caption="x", marks=marks)
+        for marks in ({}, {"no_x": [120, 180]}, {"no_x": [120, 180], "baseline": [100], "gone": [1]})
+    ]
+    assert [svg.count("var(--against)") > 0 for svg in drawn] == [False, True, True]
+    uses = [list(ET.fromstring(svg).iter(f"{SVG}use")) for svg in drawn]
+    assert [sum("--against" in use.get("style", "") for use in found) for found in uses] == [0, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [
+        ((0.003, 4000.0), {"0.01", "1", "100"}),  # powers of ten alone
+        ((1.2, 60.0), {"2", "5", "10", "20", "50"}),
+        ((2.0, 3.0), {"2.1", "2.4", "2.7", "3"}),
+    ],
+)
+def test_a_logarithmic_scale_has_ticks_that_fit_what_the_values_reach_over(values, ticks):
+    frame = pd.DataFrame({"variant": "baseline", "seed": 1, "step": [1, 2], "eval/psnr_db": values})
+    svg = curves(frame, PSNR, labels={"baseline": "a"}, caption="x", panels=Panels(log=True))
+    assert ticks <= set(texts(svg))
+
+
+def test_values_of_which_none_is_above_zero_are_drawn_on_a_linear_scale():
+    frame = pd.DataFrame({"variant": "baseline", "seed": 1, "step": [1, 2], "eval/psnr_db": [0.0, 0.0]})
+    assert "0.00" in texts(curves(frame, PSNR, labels={"baseline": "a"}, caption="x", panels=Panels(log=True)))

@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.frames import load_curves, load_images, load_references, load_trials, load_variants
-from tests.analysis.synthetic import LEAVE_ONE_OUT, Variant
+from analysis.frames import load_curves, load_events, load_images, load_references, load_trials, load_variants
+from tests.analysis.synthetic import LEAVE_ONE_OUT, WEIGHTS, Variant
 
 BEGUN = ["trial", "variant", "stage", "seed"]
 
@@ -142,3 +142,62 @@ def test_a_study_without_any_result_still_has_its_columns(make_study):
     for frame in (load_images(folder), load_curves(folder)):
         assert frame.empty
         assert "eval/psnr_db" in frame
+
+
+SPIKE = (190, "spike", "global", 9.9, "step 190: the gradient norm of global is 31")
+COLLAPSE = (210, "collapse", "output", None, "step 210: the output has collapsed")
+
+
+def test_events_are_those_of_planned_trials_in_the_order_of_the_plan_and_the_steps(make_study):
+    events = [("no_attention", 1, *COLLAPSE), ("no_attention", 1, *SPIKE), ("baseline", 3, *SPIKE)]
+    found = load_events(make_study(events=events))
+    assert list(found) == [*BEGUN, "step", "kind", "subject", "value", "text"]
+    assert found["variant"].tolist() == ["baseline", "no_attention", "no_attention"]
+    assert found["step"].tolist() == [190, 190, 210]
+    assert found["value"].tolist()[:2] == [9.9, 9.9]
+    assert np.isnan(found["value"].tolist()[2])
+    assert found.loc[2, ["seed", "kind", "subject", "text"]].tolist() == [1, *COLLAPSE[1:3], COLLAPSE[4]]
+    assert found.loc[2, "trial"] == f"{2:032x}"
+
+
+def test_a_study_without_events_has_their_columns(make_study):
+    assert list(load_events(make_study())) == [*BEGUN, "step", "kind", "subject", "value", "text"]
+
+
+def test_the_last_report_of_a_training_that_broke_down_is_a_point_of_its_curves_and_nothing_else(make_study):
+    broken = make_study("broken", ends={("no_attention", 2): ("DIVERGED", "", "DivergedError: collapsed")})
+    whole = load_images(broken), load_trials(broken)
+    change(
+        broken,
+        "INSERT INTO step VALUES (8, 230, 1790000500, 30, NULL, '{}')",
+        "INSERT INTO report VALUES (8, 230, 'health/gradient_norm_global', 99.0)",
+        "INSERT INTO report VALUES (8, 230, 'eval/psnr_db', NULL)",
+    )
+    curves = load_curves(broken, metric="health/gradient_norm_global")
+    assert curves[["variant", "seed", "step"]].values.tolist() == [["no_attention", 2, 230]]
+    assert curves["health/gradient_norm_global"].tolist() == [99.0]
+    assert load_curves(broken).query("variant == 'no_attention' and seed == 2")["step"].tolist() == [100, 200, 230]
+    pd.testing.assert_frame_equal(load_images(broken), whole[0])
+    trials = load_trials(broken)
+    row = trials.query("variant == 'no_attention' and seed == 2").iloc[0]
+    assert (row["state"], row["step"], row["message"]) == ("DIVERGED", 230, "DivergedError: collapsed")
+    others = [column for column in whole[1] if column not in ("step", "seconds")]
+    pd.testing.assert_frame_equal(trials[others], whole[1][others])
+
+
+def test_what_a_trial_has_as_a_whole_is_a_column_of_trials_not_of_images(make_study):
+    folder = make_study(defects=True)
+    ((value,),) = rows(
+        folder, "SELECT value FROM report WHERE trial = 1 AND step = 400 AND metric = 'health/margin_global'"
+    )
+    assert load_trials(folder).at[0, "health/margin_global"] == value
+    for frame in (load_images(folder), load_references(folder)):
+        assert "health/margin_global" not in frame
+        assert frame["eval/gmsd"].notna().all()
+
+
+def test_a_trained_model_stands_among_the_references_with_its_files_digest(make_study):
+    references = load_references(make_study(model=True))
+    weights = references.drop_duplicates("method").set_index("method")["weights"]
+    assert weights["official"] == WEIGHTS
+    assert weights.drop("official").isna().all()

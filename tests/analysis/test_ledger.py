@@ -9,7 +9,7 @@ import pytest
 
 from analysis import schema
 from analysis.errors import StudyError
-from analysis.frames import load_trials
+from analysis.frames import load_events, load_references, load_trials
 from analysis.ledger import Metric, open_ledger
 
 ROOT = Path(__file__).parents[2]
@@ -128,3 +128,27 @@ def test_a_copy_without_its_log_files_can_be_read(make_study, tmp_path):
 def test_importing_the_ledgers_modules_stays_cheap(imported, absent):
     check = f"import sys, {imported}; sys.exit('{absent}' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT).returncode == 0
+
+
+def test_a_ledger_of_the_first_version_is_read_with_nothing_in_what_it_lacks(make_study):
+    folder = make_study(model=True, events=[("baseline", 1, 10, "spike", "global", 9.0, "step 10: x")])
+    change(folder, "UPDATE study SET value = '1' WHERE key = 'schema'")
+    for table in ("event", "scored"):
+        change(folder, f"DROP TABLE {table}")
+    change(folder, "DELETE FROM study WHERE key = 'inert'")
+    before = (folder / "ledger.db").read_bytes()
+    with open_ledger(folder) as ledger:
+        assert load_events(ledger).empty
+        assert load_references(ledger)["weights"].isna().all()
+        assert {(one.about, one.per_image) for one in ledger.study.metrics} == {("quality", True)}
+        assert ledger.study.inert == {}
+    assert (folder / "ledger.db").read_bytes() == before
+
+
+def test_metrics_tell_what_they_are_about(make_study):
+    with open_ledger(make_study(defects=True)) as ledger:
+        study = ledger.study
+    assert (study.metric("eval/gmsd").about, study.metric("eval/gmsd").per_image) == ("detail", True)
+    assert study.metric("health/margin_global").per_image is False
+    assert "health/margin_global" not in study.image_keys
+    assert study.metric("eval/colour_angle_deg").name == "Colour angle"

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.ledger import open_ledger
+from analysis.ledger import Metric, open_ledger
 from analysis.listing import markdown, show
 from analysis.tables import read, tables
 
@@ -44,3 +44,33 @@ def test_a_bar_in_a_name_does_not_break_a_markdown_table(made):
     readings, found = made
     found.variants.loc[found.variants["row"] == "gain", "row"] = "gain | loss"
     assert "| gain \\| loss |" in markdown(readings, found)
+
+
+def test_the_command_shows_one_small_table_of_known_defects_and_counts_what_happened(make_study, capsys):
+    folder = make_study(defects=True, model=True, events=[("baseline", 1, 5, "spike", "global", 9.0, "step 5: x")])
+    with open_ledger(folder) as ledger:
+        readings = read(ledger, "fixed")
+    show(readings, tables(readings), path=Path("index.html"))
+    printed = capsys.readouterr().out
+    assert "Of 18 trials begun: gradient spike in 1." in printed
+    heads = re.search(r"Known defects, photos.*\n.*\n(.*)\n", printed)[1]
+    assert "CIEDE2000, lightness apart" in heads
+    assert "Margin, global discriminator" in heads
+    assert "Colour angle" not in printed
+
+
+def test_a_table_never_grows_wider_than_the_place_it_has(made, capsys, monkeypatch):
+    readings, found = made
+    for n in range(9):  # more metrics than fit
+        key = f"eval/more_{n}"
+        metric = Metric(key, f"A metric with a long title, the {n}th of them", True, False)
+        object.__setattr__(readings.study, "metrics", (*readings.study.metrics, metric))
+        for suffix in ("", " sd", " n"):
+            found.variants[f"{key}{suffix}"] = found.variants[f"eval/ssim{suffix}"]
+        readings.images[key] = readings.images["eval/ssim"]
+    show(readings, found, path=Path("index.html"))
+    lines = capsys.readouterr().out.splitlines()
+    (row,) = [line for line in lines if line.startswith("  full model")]
+    assert len(re.findall(r"\d \u00b1 \d", row)) >= 8
+    spread = found.variants.set_index("row").at["baseline", "eval/ssim sd"]
+    assert row.rstrip().endswith(f"{spread:.3f}")  # the last cell is whole

@@ -89,3 +89,9 @@ def test_a_storage_that_is_not_here_is_no_error(make_study):
 
 def test_a_study_without_pictures_has_no_strips(make_study):
     assert shown(make_study(variants=TWO, pictures=False)) == []
+
+
+def test_a_trained_model_stands_between_the_variants_and_the_reference(make_study):
+    strip = shown(make_study(variants=TWO, model=True))[0]
+    assert [picture.label for picture in strip.pictures][-3:] == ["without x", "official", "normal light"]
+    assert strip.pictures[-2].score.startswith("PSNR 1")

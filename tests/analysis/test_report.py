@@ -55,18 +55,29 @@ def markdown(folder):
     return (folder / "report" / "report.md").read_text(encoding="utf-8")
 
 
-def test_the_report_is_a_page_four_tables_and_a_markdown_file(make_study):
+def test_the_report_is_a_page_five_tables_and_a_markdown_file(make_study):
     folder = make_study()
     assert write_report(folder) == folder / "report" / "index.html"
     files = sorted(path.name for path in (folder / "report").iterdir())
-    assert files == ["images.csv", "index.html", "report.md", "trials.csv", "variants.csv", "verdicts.csv"]
+    assert files == [
+        "events.csv",
+        "images.csv",
+        "index.html",
+        "report.md",
+        "trials.csv",
+        "variants.csv",
+        "verdicts.csv",
+    ]
     assert len(pd.read_csv(folder / "report" / "images.csv")) == 36
     assert len(pd.read_csv(folder / "report" / "trials.csv")) == 18
     assert set(pd.read_csv(folder / "report" / "verdicts.csv")["role"]) == {"primary", "exploratory"}
 
 
 def test_the_report_built_twice_is_the_same_bytes(make_study):
-    folder = make_study(ends={("no_attention", 2): ("DIVERGED", "", "x"), ("no_local_sfp", 3): ("RUNNING", None, None)})
+    folder = make_study(
+        ends={("no_attention", 2): ("DIVERGED", "", "x"), ("no_local_sfp", 3): ("RUNNING", None, None)},
+        defects=True, model=True, events=[("no_attention", 2, 150, "collapse", "output", 0.1, "step 150: flat")],
+    )  # fmt: skip
     write_report(folder)
     first = {path.name: path.read_bytes() for path in (folder / "report").iterdir()}
     shutil.rmtree(folder / "report")
@@ -216,3 +227,73 @@ def test_the_command_answers_a_missing_study_in_one_sentence(tmp_path, capsys):
     printed = capsys.readouterr()
     assert printed.out == ""
     assert re.fullmatch(r"no study '.*none': expected a folder with a ledger.db, or a study's name; .*\n", printed.err)
+
+
+def test_the_known_defects_stand_in_tables_of_their_own_with_a_word_on_each(make_study):
+    folder = make_study(defects=True, model=True)
+    found, text = page(folder), markdown(folder)
+    for expected in (
+        "Known defects",
+        "GMSD grows with structure",
+        "The training as a whole",
+        "trained elsewhere: official",
+    ):
+        assert expected in found.text
+    spans = [attributes["colspan"] for attributes in found.all("th") if attributes.get("scope") == "colgroup"]
+    assert spans == ["4", "4", "4", "4"]
+    assert "- **Equilibrium**: A discriminator" in text
+    assert "Trained elsewhere: official (weights ab12ab12ab12)." in text
+    assert re.search(r"^\| official \|  \| 18\.40 \|", text, flags=re.MULTILINE)
+    variants = pd.read_csv(folder / "report" / "variants.csv")
+    assert {"eval/gmsd", "eval/hair_gmsd", "health/duality_gap", "health/duality_gap sd"} <= set(variants)
+    assert found.open == []
+
+
+def test_what_happened_is_told_drawn_and_listed_whole_in_a_file(make_study):
+    text = "step 150: the gradient norm of <global> is 31"
+    events = [("no_attention", 2, 150 + n, "spike", "global", 9.9, text) for n in range(230)]
+    folder = make_study(defects=True, events=events)
+    found = page(folder)
+    assert "1 of 3, at step 150" in found.text
+    assert "The first 200 of 230 events" in found.text
+    assert "the gradient norm of <global> is 31" in found.text
+    assert len(pd.read_csv(folder / "report" / "events.csv")) == 230
+    named = [figure["class"] for figure in found.all("svg")]
+    assert named == [
+        "forest", "eval-psnr_db", "health-gradient_norm_generator", "health-gradient_norm_global",
+        "health-margin_global",
+    ]  # fmt: skip
+    assert "## What happened in training" in markdown(folder)
+
+
+def test_a_calm_study_says_so_and_one_that_measured_nothing_of_the_kind_is_silent(make_study):
+    assert "No trial reported a gradient spike" in page(make_study("calm", defects=True)).text
+    assert "What happened in training" not in page(make_study("silent")).text
+
+
+def test_a_training_that_broke_down_is_drawn_up_to_its_end(make_study):
+    folder = make_study(defects=True, ends={("no_attention", seed): ("DIVERGED", "", "x") for seed in (1, 2, 3)})
+    write_report(folder)
+    source = (folder / "report" / "index.html").read_text()
+    norms = source[source.index('class="health-gradient_norm_global"') :]
+    assert "without attention" in norms[: norms.index("</svg>")]
+    learning = source[source.index('class="eval-psnr_db"') :]
+    assert "without attention" not in learning[: learning.index("</svg>")]
+
+
+def test_variants_are_listed_with_their_settings_and_what_these_leave_without_effect(make_study):
+    folder = make_study()
+    with sqlite3.connect(folder / "ledger.db") as db:
+        db.execute("UPDATE variant SET overrides = '{\"generator.attention\": \"none\"}' WHERE name = 'no_attention'")
+    db.close()
+    assert 'generator.attention: "none" without effect then: generator.attend' in page(folder).text
+
+
+def test_a_ledger_of_the_first_version_has_a_report(make_study):
+    folder = make_study()
+    with sqlite3.connect(folder / "ledger.db") as db:
+        db.execute("UPDATE study SET value = '1' WHERE key = 'schema'")
+        db.execute("DROP TABLE event")
+        db.execute("DROP TABLE scored")
+    db.close()
+    assert "All 18 trials" in page(folder).text

@@ -1,16 +1,29 @@
 import numpy as np
 import pytest
 
+from analysis import wording
 from analysis.ledger import open_ledger
-from analysis.shown import breaks, explored, facts, groups, labels, notices, trials, verdicts
+from analysis.shown import (
+    breaks,
+    events,
+    explored,
+    facts,
+    groups,
+    happened,
+    labels,
+    notices,
+    settings,
+    trials,
+    verdicts,
+)
 from analysis.tables import read, tables
 from tests.analysis.synthetic import Variant
 
 
 @pytest.fixture
 def made(make_study):
-    def make(**plan):
-        with open_ledger(make_study(**plan)) as ledger:
+    def make(name="study", **plan):
+        with open_ledger(make_study(name, **plan)) as ledger:
             readings = read(ledger, "fixed")
         return readings, tables(readings)
 
@@ -72,11 +85,15 @@ def test_verdicts_carry_numbers_and_words(made):
     assert first.bound == ""
 
 
-def test_other_metrics_are_a_row_for_each_variant(made):
-    titles, rows = explored(*made())
-    assert titles == ["SSIM", "NIQE", "Error of the mean luminance (grey levels)"]
-    assert [name for name, _ in rows][:2] == ["without attention", "without local discriminator"]
-    assert all(len(cells) == 3 for _, cells in rows)
+def test_other_metrics_are_a_row_each_with_a_column_for_each_variant(made):
+    readings, found = made()
+    names, rows = explored(readings, found)
+    assert [title for title, _ in rows] == ["SSIM", "NIQE", "Error of the mean luminance (grey levels)"]
+    assert names[:2] == ["without attention", "without local discriminator"]
+    table = found.verdicts.set_index(["variant", "metric"])
+    niqe = dict(rows)["NIQE"]
+    assert len(niqe) == 5
+    assert niqe[1] == wording.estimate(table.loc[("no_local_discriminator", "eval/niqe")], 2)
 
 
 def test_a_failure_without_a_message_says_so(made):
@@ -102,3 +119,30 @@ def test_how_trials_ended_stands_beside_every_variant(made):
     assert ended["without attention"] == "2 of 3, 1 diverged"
     assert ended["without local sfp"] == "2 of 3"
     assert ended["gain"] == ""
+
+
+def test_what_happened_is_counted_by_trial_with_the_first_step_of_each(made):
+    def spike(seed, step):
+        return ("no_attention", seed, step, "spike", "global", 9.0, f"step {step}: high")
+
+    events_of = [spike(1, 30), spike(1, 90), spike(3, 70), ("baseline", 2, 50, "collapse", "output", 0.1, "flat")]
+    readings, _ = made(events=events_of, ends={("no_attention", 2): ("PLANNED", None, None)})
+    kinds, found = happened(readings)
+    assert kinds == ["Collapse", "Gradient spike"]
+    assert dict(found)["without attention"] == ["none of 2", "2 of 2, at step 30 (30 to 70)"]
+    assert dict(found)["full model"] == ["1 of 3, at step 50", "none of 3"]
+    assert [(one.name, one.seed, one.step, one.text) for one in events(readings)] == [
+        ("full model", "2", "50", "flat"),
+        ("without attention", "1", "30", "high"),
+        ("without attention", "1", "90", "high"),
+        ("without attention", "3", "70", "high"),
+    ]
+    assert wording.events(readings.events, 17) == "Of 17 trials begun: collapse in 1, gradient spike in 2."
+
+
+def test_settings_are_told_with_what_they_leave_without_effect(made):
+    readings, _ = made()
+    readings.variants.loc[1, "overrides"] = '{"generator.attention": "none", "batch": 2}'
+    assert settings(readings) == [
+        ("without attention", 'generator.attention: "none", batch: 2', "generator.attend"),
+    ]

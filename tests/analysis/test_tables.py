@@ -1,10 +1,12 @@
+import sqlite3
+
 import numpy as np
 import pytest
 
 from analysis.frames import load_images
 from analysis.ledger import open_ledger
 from analysis.tables import metric_digits, read, tables
-from tests.analysis.synthetic import LEAVE_ONE_OUT, REFERENCES
+from tests.analysis.synthetic import LEAVE_ONE_OUT, REFERENCES, WEIGHTS
 
 EVERY = [(variant.name, seed) for variant in LEAVE_ONE_OUT for seed in (1, 2, 3)]
 
@@ -119,3 +121,34 @@ def test_a_study_without_results_has_a_row_for_each_variant_and_a_reason_for_eac
     assert variants["seeds"].tolist() == [0] * 6
     assert found.verdicts.query("role == 'primary'")["why"].str.startswith("no completed trial of no_").all()
     assert metric_digits(readings, "eval/psnr_db") == 2
+
+
+def test_what_trials_have_as_a_whole_is_mean_and_deviation_over_seeds_on_every_set(make_study):
+    images = {"LOL": {"a": "a"}, "DICM": {"c": "c"}}
+    folder = make_study(images=images, unpaired=("DICM",), defects=True)
+    readings, found = made(folder)
+    values = readings.trials.query("variant == 'no_attention'")["health/margin_global"].to_numpy()
+    table = found.variants.set_index(["row", "set"])
+    for name in images:
+        row = table.loc[("no_attention", name)]
+        assert row["health/margin_global"] == pytest.approx(values.mean())
+        assert row["health/margin_global sd"] == pytest.approx(np.std(values, ddof=1))
+        assert row["health/margin_global n"] == 3
+    assert np.isnan(table.at[("gain", "LOL"), "health/margin_global"])
+    assert np.isfinite(table.at[("gain", "LOL"), "eval/gmsd"])
+    assert metric_digits(readings, "health/margin_global") == 3
+    assert "health/margin_global" not in set(found.verdicts["metric"])
+    assert "eval/gmsd" in set(found.verdicts["metric"])
+
+
+def test_a_trained_model_stands_below_the_methods_that_learn_nothing_with_its_digest(make_study):
+    folder = make_study(model=True)
+    with sqlite3.connect(folder / "ledger.db") as db:  # a name that the alphabet would put first
+        db.execute("UPDATE reference SET method = 'best' WHERE method = 'official'")
+        db.execute("UPDATE scored SET method = 'best' WHERE method = 'official'")
+    db.close()
+    _, found = made(folder)
+    table = found.variants.set_index("row")
+    assert table.index.tolist()[-4:] == ["input", "gain", "gamma", "best"]
+    assert (table.at["best", "kind"], table.at["best", "weights"]) == ("reference", WEIGHTS)
+    assert table["weights"].notna().sum() == 1

@@ -7,7 +7,19 @@ import pytest
 from analysis.comparison import Contrast
 from analysis.ledger import Metric, Study
 from analysis.statistics import seeds_range
-from analysis.wording import bound, brightening, digits, estimate, label, listed, number, question, sentence
+from analysis.wording import (
+    bound,
+    brightening,
+    digits,
+    estimate,
+    first_steps,
+    label,
+    listed,
+    models,
+    number,
+    question,
+    sentence,
+)
 
 PSNR = Metric("eval/psnr_db", "PSNR (dB)", True, True)
 NIQE = Metric("eval/niqe", "NIQE", False, False)
@@ -86,13 +98,13 @@ def test_brightening_that_beats_the_full_model_is_named_metric_by_metric():
             ("gain", "reference", "photos", 17.9, 3.9), ("gamma", "reference", "photos", 16.0, 4.4),
         ],
         columns=["row", "kind", "set", "eval/psnr_db", "eval/niqe"],
-    )  # fmt: skip
+    ).assign(weights=None)  # fmt: skip
     assert brightening(table, STUDY) == (
         "Methods that learn nothing beat the trained full model: "
         "gain on PSNR (17.90 against 15.20) and NIQE (3.90 against 4.00); gamma on PSNR (16.00 against 15.20)."
     )
     worse = table.assign(**{"eval/psnr_db": [20.0, 8, 9, 10], "eval/niqe": [3.0, 4, 4, 4]})
-    assert brightening(worse, STUDY) == "No method that learns nothing beats the full model on any metric."
+    assert brightening(worse, STUDY) == "No method that learns nothing beats the full model on any metric of quality."
     assert brightening(table[table["kind"] == "reference"], STUDY) == ""
 
 
@@ -143,3 +155,36 @@ def test_estimates_without_an_interval_show_the_difference_alone():
 
 def test_lists_read_like_prose():
     assert [listed(list(words)) for words in ("a", "ab", "abc")] == ["a", "a and b", "a, b and c"]
+
+
+def test_a_model_that_was_trained_is_not_among_the_methods_that_learn_nothing():
+    table = pd.DataFrame(
+        [("baseline", "variant", "s", 15.0, None), ("official", "reference", "s", 18.0, "ab" * 32)],
+        columns=["row", "kind", "set", "eval/psnr_db", "weights"],
+    )
+    assert brightening(table, STUDY) == ""
+    assert models(table) == "official (weights abababababab)"
+    assert models(table[:1]) == ""
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ([], "none of 4"),
+        ([7], "1 of 4, at step 7"),
+        ([9, 1, 5], "3 of 4, at step 5 (1 to 9)"),
+        ([3, 1], "2 of 4, at step 1 (1 to 3)"),
+    ],
+)
+def test_first_steps_are_told_by_median_and_range(steps, said):
+    assert first_steps(steps, 4) == said
+
+
+def test_of_many_metrics_on_which_nothing_learned_wins_the_first_are_named():
+    metrics = tuple(Metric(f"eval/m{n}", f"M{n}", True, False) for n in range(6))
+    rows = [("baseline", "variant", "s", *[1.0] * 6, None), ("gain", "reference", "s", *[2.0] * 6, None)]
+    table = pd.DataFrame(rows, columns=["row", "kind", "set", *(one.key for one in metrics), "weights"])
+    said = brightening(table, replace(STUDY, metrics=metrics))
+    assert said.endswith("gain on M0 (2.00 against 1.00), M1 (2.00 against 1.00), M2 (2.00 against 1.00) and 3 more.")
+    four = brightening(table, replace(STUDY, metrics=metrics[:4]))
+    assert four.endswith("M2 (2.00 against 1.00) and M3 (2.00 against 1.00).")

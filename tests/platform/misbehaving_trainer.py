@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from trials.progress import DataError, DivergedError, ImageScore, Report
+from trials.progress import DataError, DivergedError, Event, ImageScore, Report
 from trials.trainer import METRICS
 
 __all__ = ["METRICS"]
@@ -33,11 +33,16 @@ def train(config, data, *, seed, folder, resume, **_):
     for step in range(first, config.steps + 1):
         with (data.marks / f"{config.behaviour}-{seed}").open("a") as marks:
             marks.write(f"{step}\n")
+        if step == 2 and config.behaviour == "diverge":
+            events = [Event(2, "nonfinite", "loss/generator", float("nan"), "step 2: loss/generator is NaN")]
+            yield Report(step, {"health/gradient_norm_global": 1e9, "loss/generator": float("nan")}, events=events)
         if step == 2:
             _misbehave(config.behaviour, data.marks, seed)
         (folder / f"{step}.txt").write_text(str(step))
         scores = {metric.key: step + seed / 10 for metric in METRICS}
-        yield Report(step, scores, [ImageScore("none", "one", "one", scores)], Path(f"{step}.txt"))
+        of_image = {metric.key: scores[metric.key] for metric in METRICS if metric.per_image}
+        events = [Event(1, "spike", "global", 9.5, "step 1: a spike")] if step == 1 else []
+        yield Report(step, scores, [ImageScore("none", "one", "one", of_image)], Path(f"{step}.txt"), events=events)
 
 
 def _misbehave(behaviour, marks, seed):

@@ -1,4 +1,7 @@
-from platform.design import configured, variants
+import pytest
+from pydantic import BaseModel
+
+from platform.design import configured, inert, variants
 from tests.platform.specs import study
 
 
@@ -40,3 +43,44 @@ def test_overrides_change_what_they_name_and_nothing_else(tmp_path):
     assert (changed.local.patch_px, changed.global_.layers) == (16, 2)
     back = configured(type(found.config), changed, {"local.patch_px": 32, "global.layers": 5})
     assert back == found.config
+
+
+class Inert:
+    """A trainer of which some settings mean nothing under others."""
+
+    class Config(BaseModel):
+        attention: str = "map"
+        attend: dict[str, bool] = {"input": True, "skips": True}
+        local: dict[str, int] = {"patches": 6, "size": 32}
+        layer: int = 1
+
+    @staticmethod
+    def canonical(config):
+        settings = config.model_dump()
+        if config.attention == "none":
+            del settings["attend"]
+        if settings["local"]["patches"] == 0:
+            settings["local"] = {"patches": 0}
+            settings["layer"] = 9  # another value, but it still means something
+        return settings
+
+
+@pytest.mark.parametrize(
+    ("overrides", "gone"),
+    [
+        ({}, []),
+        ({"attention": "none"}, ["attend"]),  # the section as a whole
+        ({"local.patches": 0}, ["local.size"]),
+        ({"local.patches": 0, "local.size": 16}, []),  # named by the override itself
+        ({"attention": "none", "attend": {"input": False}}, []),
+        ({"attention": "none", "local.patches": 0}, ["attend", "local.size"]),
+    ],
+)
+def test_what_a_variant_leaves_without_effect_is_found_from_what_the_trainer_drops(overrides, gone):
+    assert inert(Inert, Inert.Config(), overrides) == gone
+
+
+def test_the_real_trainer_says_what_goes_with_its_parts(tmp_path):
+    found = study(tmp_path)
+    assert "local.layers" in inert(found.trainer, found.config, {"local.discriminator": False})
+    assert inert(found.trainer, found.config, {"batch": 3}) == []

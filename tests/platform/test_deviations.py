@@ -28,3 +28,10 @@ def test_folders_that_moved_with_the_same_images_in_them_are_none(tmp_path):
 def test_what_changes_no_result_and_no_verdict_is_none(tmp_path):
     after = study(tmp_path, "resources.cpu=4", "budget.hours=1", "tracking.experiment=x")
     assert deviations(study(tmp_path).resolved(), after.resolved()) == []
+
+
+def test_another_model_to_compare_with_is_none(tmp_path):
+    (tmp_path / "a.pth").write_bytes(b"weights")
+    after = study(tmp_path, f"reference.official={tmp_path / 'a.pth'}")
+    assert after.resolved()["reference"] == {"official": str(tmp_path / "a.pth")}
+    assert deviations(study(tmp_path).resolved(), after.resolved()) == []

@@ -10,6 +10,7 @@ from platform.errors import LedgerError
 from platform.ledger import Ledger
 from platform.plan import cells
 from tests.platform.specs import SMALL, study
+from trials.progress import ImageScore, Report
 
 DIGEST = "d" * 32
 RECORD = {"node": "here", "device": "cpu"}
@@ -42,7 +43,18 @@ def message(step, value, checkpoint=True):
         "images": [{"set": "photos", "image": "cat", "metrics": {"eval/psnr_db": value}}],
         "checkpoint": f"trials/x/checkpoint-{step}.pt" if checkpoint else None,
         "pictures": {},
+        "events": [],
     }
+
+
+def event(step, kind="spike", subject="global", value=9.5):
+    return {"step": step, "kind": kind, "subject": subject, "value": value, "text": f"step {step}: {kind}"}
+
+
+def scored(value):
+    """Return a report of a method beside the trials."""
+    image = ImageScore("photos", "cat", "cat", {"eval/psnr_db": value})
+    return Report(0, {}, [image], pictures={"photos/cat": f"references/{value}.png"})
 
 
 def rows(ledger, query):
@@ -138,7 +150,7 @@ def test_a_second_driver_is_told_who_holds_the_study(ledger):
 def test_a_ledger_of_another_version_is_refused(ledger, tmp_path):
     ledger.put({"schema": 99})
     ledger.close()
-    with pytest.raises(LedgerError, match="expected a ledger of version 1, got version 99"):
+    with pytest.raises(LedgerError, match="expected a ledger of version 2, got version 99"):
         Ledger(tmp_path / "study")
 
 
@@ -174,3 +186,110 @@ def test_a_write_that_fails_half_way_leaves_nothing(ledger):
     assert rows(ledger, "SELECT count(*) FROM step") == rows(ledger, "SELECT count(*) FROM report") == [(0,)]
     ledger.report(trial, message(10, 1.0), 5.0)
     assert rows(ledger, "SELECT count(*) FROM report") == [(1,)]
+
+
+def test_events_come_with_their_report_and_what_lies_past_the_last_checkpoint_goes(ledger):
+    trial = first(ledger)
+    ledger.begin(trial, RECORD, 3.0)
+    ledger.report(trial, message(10, 1.0) | {"events": [event(7)]}, 4.0)
+    late = [event(14), event(15, "nonfinite", value=float("nan")), event(15, "spike")]
+    for _ in range(2):  # a report that comes twice counts once
+        ledger.report(trial, message(20, 2.0, checkpoint=False) | {"events": late}, 5.0)
+    found = rows(ledger, "SELECT step, kind, subject, value, text FROM event ORDER BY step, kind")
+    assert found[:2] == [(7, "spike", "global", 9.5, "step 7: spike"), (14, "spike", "global", 9.5, "step 14: spike")]
+    assert found[2:] == [
+        (15, "nonfinite", "global", None, "step 15: nonfinite"),
+        (15, "spike", "global", 9.5, "step 15: spike"),
+    ]
+    ledger.release(trial, "lost", 6.0)
+    ledger.begin(trial, RECORD, 7.0)
+    assert rows(ledger, "SELECT step FROM event") == [(7,)]
+
+
+def test_a_report_whose_events_are_refused_leaves_nothing(ledger):
+    trial = first(ledger)
+    ledger.begin(trial, RECORD, 3.0)
+    with pytest.raises(sqlite3.IntegrityError):
+        ledger.report(trial, message(10, 1.0) | {"events": [event(7) | {"text": None}]}, 4.0)
+    assert rows(ledger, "SELECT count(*) FROM step") == rows(ledger, "SELECT count(*) FROM event") == [(0,)]
+
+
+def test_a_training_that_breaks_down_leaves_its_last_measures_and_goes_on_from_none_of_them(ledger):
+    trial = first(ledger)
+    ledger.begin(trial, RECORD, 3.0)
+    ledger.report(trial, message(10, 1.0), 4.0)
+    last = message(17, float("nan"), checkpoint=False) | {"images": [], "events": [event(17, "collapse", "output")]}
+    ledger.report(trial, last, 5.0)
+    assert ledger.resume(trial).step == 10  # if the driver dies now
+    ledger.end(trial, "DIVERGED", 6.0, message="DivergedError: collapsed")
+    assert rows(ledger, "SELECT step, value FROM report") == [(10, 1.0), (17, None)]
+    assert rows(ledger, "SELECT step FROM image") == [(10,)]
+    assert rows(ledger, "SELECT kind, step FROM event") == [("collapse", 17)]
+
+
+def test_references_take_the_place_of_what_was_there_and_know_their_version_and_weights(ledger):
+    ledger.refer(DIGEST, {"input": scored(8.0), "official": scored(17.0)}, version="1", weights={"official": "a1"})
+    assert ledger.scored(DIGEST, "1") == {"input": None, "official": "a1"}
+    assert ledger.scored(DIGEST, "2") == ledger.scored("other", "1") == {}
+    ledger.refer(DIGEST, {"official": scored(18.0)}, version="2", weights={"official": "b2"})
+    assert ledger.scored(DIGEST, "2") == {"official": "b2"}
+    assert rows(ledger, "SELECT method, value FROM reference") == [("input", 8.0), ("official", 18.0)]
+    assert rows(ledger, "SELECT method, path FROM reference_picture") == [
+        ("input", "references/8.0.png"), ("official", "references/18.0.png"),
+    ]  # fmt: skip
+
+
+def test_a_model_that_is_declared_no_more_or_whose_file_changed_leaves_the_tables(ledger):
+    weights = {"official": "a1", "mine": "c3"}
+    ledger.refer(DIGEST, {name: scored(8.0) for name in ("input", *weights)}, version="1", weights=weights)
+    ledger.keep_models(weights)
+    assert len(rows(ledger, "SELECT * FROM reference")) == 3
+    ledger.keep_models({"official": "changed", "mine": "c3"})
+    assert rows(ledger, "SELECT method FROM reference") == rows(ledger, "SELECT method FROM scored")
+    assert rows(ledger, "SELECT method FROM reference_picture") == [("input",), ("mine",)]
+    ledger.keep_models({})
+    assert rows(ledger, "SELECT method FROM reference") == [("input",)]
+
+
+def test_every_change_that_a_report_shows_is_seen_and_nothing_else(ledger):
+    trial = first(ledger)
+    seen = [ledger.change()]
+
+    def changed():
+        seen.append(ledger.change())
+        return seen[-1] not in seen[:-1]
+
+    assert not changed()
+    ledger.begin(trial, RECORD, 3.0)
+    assert changed()
+    ledger.report(trial, message(10, 1.0) | {"events": [event(7)]}, 4.0)
+    assert changed()
+    ledger.end(trial, "COMPLETED", 5.0)
+    assert changed()
+    ledger.refer(DIGEST, {"input": scored(8.0)}, version="1")
+    assert changed()
+    for digest in ("a1", "b2"):
+        ledger.refer(DIGEST, {"official": scored(9.0)}, version="1", weights={"official": digest})
+        assert changed()
+    ledger.put({"reported": ledger.change(), "inert": {}})
+    assert changed()  # for what means nothing any more
+    ledger.put({"reported": ledger.change()})
+    assert not changed()
+    ledger.keep_models({})
+    assert changed()
+
+
+def test_a_ledger_of_the_first_version_goes_on(ledger, tmp_path, found):
+    ledger.close()
+    with sqlite3.connect(tmp_path / "study" / "ledger.db") as db:
+        db.execute("UPDATE study SET value = '1' WHERE key = 'schema'")
+        db.execute("DROP TABLE event")
+        db.execute("DROP TABLE scored")
+    db.close()
+    again = accepted(tmp_path / "study", found)
+    assert again.get("schema") == 2
+    trial = first(again)
+    again.begin(trial, RECORD, 3.0)
+    again.report(trial, message(10, 1.0) | {"events": [event(7)]}, 4.0)
+    assert rows(again, "SELECT step FROM event") == [(7,)]
+    again.close()

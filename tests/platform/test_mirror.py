@@ -242,6 +242,68 @@ def test_the_studys_run_counts_its_trials_and_holds_spec_report_and_tables(study
     assert artifact(client, children[2], "message.txt").read_text().endswith("Traceback")
 
 
+def test_events_are_counted_in_a_tag_and_kept_whole_in_a_file(study, client):
+    study.trial(1)
+    study.trial(2, RUNNING, seed=2, steps=(10,))
+    study.step(2, 20, at=study.begun + 220, checkpoint=False)  # may be trained again
+    for trial, step, kind in ((1, 5, "spike"), (1, 6, "spike"), (1, 20, "collapse"), (2, 8, "spike"), (2, 14, "spike")):
+        study.add("event", [trial, step, kind, "global", 9.5, f"step {step}: {kind}"])
+    copied(study)
+    _, children = runs(client, study)
+    assert children[1].data.tags["events"] == "collapse 1, spike 2"
+    assert children[2].data.tags["events"] == "spike 1"
+    found = pd.read_parquet(artifact(client, children[1], "events.parquet"))
+    assert found.columns.to_list() == ["trial", "step", "kind", "subject", "value", "text"]
+    assert found.step.to_list() == [5, 6, 20]
+    study.trial(3, seed=3)
+    copied(study)
+    calm = runs(client, study)[1][3]
+    assert "events" not in calm.data.tags
+    assert "events.parquet" not in {item.path for item in client.list_artifacts(calm.info.run_id)}
+
+
+def test_a_training_that_broke_down_keeps_its_last_measures_and_its_last_pictures(study, client):
+    study.trial(1, DIVERGED, message="collapsed at step 27")
+    study.leave_files(1, 20)
+    study.step(1, 27, at=study.begun + 127, checkpoint=False)
+    study.do("DELETE FROM image WHERE step = 27")
+    study.add("report", [1, 27, "health/gradient_norm_global", 99.0])
+    copied(study)
+    run = runs(client, study)[1][1]
+    assert points(client, run, "health/gradient_norm_global") == [(27, 127.0, 99.0)]
+    assert artifact(client, run, "pictures/night/cat.png").read_bytes() == b"picture"
+    assert run.data.tags["message"] == "collapsed at step 27"
+
+
+def test_trained_models_that_the_study_is_compared_with_are_named_until_they_are_taken_away(study, client):
+    study.trial(1)
+    study.add("study", ["digest", '"d"'])
+    study.add(
+        "scored", ["official", "d", "1", "ab" * 32], ["input", "d", "1", None], ["official", "old", "1", "cd" * 32]
+    )
+    (study.folder / "official.png").write_bytes(b"enhanced")
+    study.add("reference_picture", ["official", "d", "night/cat", "official.png"])
+    copied(study)
+    parent, _ = runs(client, study)
+    assert parent.data.tags["references"] == f"official (SHA-256 {'ab' * 32})"
+    assert artifact(client, parent, "pictures/official/night/cat.png").read_bytes() == b"enhanced"
+    table = pd.read_parquet(artifact(client, parent, "ledger/scored.parquet"))
+    assert set(table.method) == {"official", "input"}
+    study.do("DELETE FROM scored WHERE data = 'd' AND weights IS NOT NULL")
+    copied(study)
+    assert "references" not in runs(client, study)[0].data.tags
+
+
+def test_a_ledger_of_the_first_version_is_copied(study, client):
+    study.trial(1)
+    study.do("DROP TABLE event")
+    study.do("DROP TABLE scored")
+    study.add("study", ["schema", "1"])
+    copied(study)
+    parent, children = runs(client, study)
+    assert children[1].info.status == parent.info.status == "FINISHED"
+
+
 def test_a_report_written_later_reaches_the_studys_run(study, client):
     study.trial(1)
     copied(study)

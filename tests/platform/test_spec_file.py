@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from platform.errors import SpecError
@@ -25,7 +27,7 @@ def test_all_problems_of_a_file_come_in_one_message_with_their_lines(tmp_path):
         "sceds: 3\n"
         "train:\n"
         "  stepz: 5\n"
-        "  crop_px: 250\n"
+        "  crop_px: 8\n"
         "  batch: few\n"
         "components:\n"
         "  attention: {generator.atention: none}\n"
@@ -36,14 +38,14 @@ def test_all_problems_of_a_file_come_in_one_message_with_their_lines(tmp_path):
         "line 1, study: expected a name of letters, digits, '.', '_' and '-' (at most 80), got \"a b\"",
         "line 2, sceds: unknown key; did you mean `seeds`?",
         "line 6, train.batch: expected a whole number, got \"few\"",
-        "line 5, train.crop_px: expected a multiple of 16, got 250",
+        "line 5, train.crop_px: expected greater than or equal to 16, got 8",
         "line 4, train.stepz: unknown key; did you mean `steps`?",
         "line 10, analysis.primary: no such metric: eval/psnr; did you mean `eval/psnr_db` or "
         "`eval/ssim`?",
         "line 10, analysis.at: expected at most the 20 evaluations of a trial "
         "(train.steps 6400 / train.evaluate_every 320), got 99",
         "line 8, components.attention.generator.atention: no such setting of the trainer; did you mean "
-        "`generator.attention` or `generator.width`?",
+        "`generator.attention` or `generator.attend.input`?",
         "line 9, components.local.loss.sfp_local: expected greater than or equal to 0, got -1",
     ]  # fmt: skip
 
@@ -175,3 +177,57 @@ def test_a_set_without_references_may_be_written_as_its_folder(tmp_path):
 
 def test_a_section_left_empty_is_one_left_out(tmp_path):
     assert study(tmp_path, text="study: s\ncomponents:\ntrain:\n").spec.components == {}
+
+
+def test_files_of_weights_are_relative_to_the_file_and_in_settings_to_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "a.pth").write_bytes(b"a")
+    (tmp_path / "elsewhere" / "b.pth").write_bytes(b"b")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    found = study(tmp_path, "reference.mine_1.2=b.pth", text="study: s\nreference: {official: a.pth}\n")
+    assert found.spec.reference == {
+        "official": str(tmp_path / "a.pth"), "mine_1.2": str(tmp_path / "elsewhere" / "b.pth"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "study: s\nreference: {official: none.pth}\n",
+            "line 2, reference.official: expected a file of weights, but there is no file ",
+        ),
+        (
+            "study: s\nreference: {gain: spec.yaml}\n",
+            "line 2, reference: the name `gain` is taken: input, gain, gamma,",
+        ),
+        ("study: s\nreference: {baseline: spec.yaml}\n", "reference.baseline: the name `baseline` is a variant's"),
+        ("study: s\nreference: {a/b: spec.yaml}\n", "expected a name of letters, digits"),
+        ("study: s\nreference: {a: 3}\n", "reference.a: expected a text, got 3"),
+        ("study: s\nreference: {a: .}\n", "expected a file of weights, but there is no file "),
+        (
+            "study: s\nanalysis: {primary: health/gradient_spikes}\n",
+            "line 2, analysis.primary: health/gradient_spikes has one value for a whole trial, but verdicts compare ",
+        ),
+        (
+            "study: s\nanalysis: {matters: {health/duality_gap: 0.1}}\n",
+            "line 2, analysis.matters.health/duality_gap: health/duality_gap has one value for a whole trial",
+        ),
+    ],
+)
+def test_a_wrong_reference_or_a_verdict_on_what_images_do_not_have_is_named(tmp_path, text, said):
+    assert any(said in problem for problem in problems(tmp_path, text))
+    assert len(problems(tmp_path, text)) == 1
+
+
+def test_files_in_the_trainers_settings_lie_beside_the_spec_and_those_of_set_in_the_working_directory(tmp_path):
+    text = (
+        "study: s\ntrain: {init: G.pth, vgg: {weights: vgg.pth}}\n"
+        "components: {start: {init: other.pth}, features: {vgg.weights: random}}\n"
+    )
+    made = study(tmp_path, text=text)
+    assert made.config.init == str(tmp_path / "G.pth")
+    assert made.config.vgg.weights == str(tmp_path / "vgg.pth")
+    assert made.spec.components["start"] == {"init": str(tmp_path / "other.pth")}
+    assert made.spec.components["features"] == {"vgg.weights": "random"}
+    assert study(tmp_path, "train.init=mine.pth", text=text).config.init == str(Path.cwd() / "mine.pth")

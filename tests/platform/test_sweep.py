@@ -1,5 +1,6 @@
 """The command, as a user calls it: real Ray, real MLflow, crops of real photographs, a small EnlightenGAN."""
 
+import hashlib
 import os
 import shutil
 import signal
@@ -197,6 +198,7 @@ def test_a_dry_run_shows_the_design_and_makes_nothing(tmp_path):
     shown = sweep(folder, "--dry-run")
     assert shown.returncode == 0, shown.stderr
     assert "no_attention" in shown.stdout
+    assert "no_attention leaves without effect, too: generator.attend\n" in shown.stdout
     assert "6 trials (seeds 1, 2, 3), 6 still to train" in shown.stdout
     assert not (folder / "results").exists()
 
@@ -222,3 +224,53 @@ def test_a_ray_client_address_is_refused_in_one_sentence(tmp_path):
     refused = sweep(lay_out(tmp_path), "--address", "ray://head:10001")
     assert refused.returncode == 1
     assert "the driver must be a node of the cluster" in refused.stdout
+
+
+def methods(folder):
+    found = analysis.load_references(folder / "results" / "tiny")
+    return dict(zip(found["method"], found["weights"], strict=True))
+
+
+def test_a_trained_model_is_scored_once_again_when_its_file_changes_and_goes_with_its_name(done, tmp_path):
+    folder = copied(done, tmp_path)
+    trained = sorted((folder / "results" / "tiny" / "trials").glob("*/generator.pt"))
+    shutil.copy(trained[0], folder / "mine.pt")
+    asked = ("--set", f"reference.mine={folder / 'mine.pt'}")
+    first = sweep(folder, *asked)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "nothing to do, all 6 trials have a result" in first.stdout
+    assert "scoring mine" in first.stdout
+    scored = methods(folder)
+    assert scored["mine"] == hashlib.sha256((folder / "mine.pt").read_bytes()).hexdigest()
+    report = files(folder)
+    assert b"trained elsewhere: mine" in report["index.html"]
+    assert b"changed after the first trial" not in report["index.html"]
+    client = MlflowClient(f"sqlite:///{folder / 'results' / 'mlflow.db'}")
+    again = sweep(folder, *asked)
+    assert "scoring" not in again.stdout
+    assert files(folder) == report
+
+    shutil.copy(trained[1], folder / "mine.pt")
+    changed = sweep(folder, *asked)
+    assert "scoring mine" in changed.stdout
+    assert methods(folder)["mine"] not in (None, scored["mine"])
+    assert files(folder)["index.html"] != report["index.html"]
+    runs = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert methods(folder)["mine"] in parent.data.tags["references"]
+
+    gone = sweep(folder)
+    assert "scoring" not in gone.stdout
+    assert set(methods(folder)) == {"input", "gain", "gamma"}
+    assert b"mine" not in files(folder)["variants.csv"]
+    with sqlite3.connect(folder / "results" / "tiny" / "ledger.db") as db:
+        assert db.execute("SELECT count(*) FROM attempt").fetchone() == (6,)  # no trial was trained again
+
+
+def test_a_file_that_holds_no_weights_ends_with_status_2_and_names_the_reference(done, tmp_path):
+    folder = copied(done, tmp_path)
+    (folder / "broken.pt").write_bytes(b"no weights")
+    wrong = sweep(folder, "--set", f"reference.broken={folder / 'broken.pt'}")
+    assert wrong.returncode == 2
+    assert "reference.broken: " in wrong.stdout
+    assert str(folder / "broken.pt") in wrong.stdout.replace("\n", "")

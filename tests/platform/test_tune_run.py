@@ -102,3 +102,17 @@ def test_every_attempt_tells_where_it_ran(ledger):
 
 def test_nothing_of_tunes_own_is_left_behind(ledger):
     assert list((ledger.folder / ".tune").iterdir()) == []
+
+
+def test_a_training_that_diverges_leaves_its_last_measures_and_events_without_images(ledger):
+    of_trial = "JOIN cell USING (trial) WHERE variant = 'diverge'"
+    with sqlite3.connect(ledger.folder / "ledger.db") as db:
+        reports = db.execute(f"SELECT step, metric, value FROM report {of_trial} AND step = 2").fetchall()
+        events = db.execute(f"SELECT step, kind, subject, value, text FROM event {of_trial} ORDER BY step").fetchall()
+        images = db.execute(f"SELECT DISTINCT step FROM image {of_trial}").fetchall()
+    assert reports == [(2, "health/gradient_norm_global", 1e9), (2, "loss/generator", None)]
+    assert events == [
+        (1, "spike", "global", 9.5, "step 1: a spike"),
+        (2, "nonfinite", "loss/generator", None, "step 2: loss/generator is NaN"),
+    ]
+    assert images == [(1,)]

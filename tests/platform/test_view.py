@@ -66,8 +66,8 @@ def test_a_snapshot_is_read_while_the_driver_holds_the_ledger(tmp_path):
     for number, cell in enumerate(planned[:2]):
         ledger.begin(cell.trial, {}, 10.0)
         metrics = {"eval/psnr_db": 10.0 + number}
-        row = {"step": 20, "seconds": 5.0, "metrics": metrics, "images": [], "checkpoint": None, "pictures": {}}
-        ledger.report(cell.trial, row, 15.0)
+        row = {"step": 20, "seconds": 5.0, "metrics": metrics, "checkpoint": None, "pictures": {}}
+        ledger.report(cell.trial, row | {"images": [], "events": []}, 15.0)
     ledger.end(planned[0].trial, "COMPLETED", 16.0)
     now = snapshot(tmp_path / "study" / "ledger.db", "eval/psnr_db", 20.0)
     assert (now.trials, now.ended, now.mean_s) == (6, 1, 5.0)

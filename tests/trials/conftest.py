@@ -9,7 +9,7 @@ from trials.config import Config, Data
 
 @pytest.fixture(scope="session")
 def tiny():
-    """Return a maker of configurations: `tiny({"local.patches": 3})` sets by dotted name."""
+    """Return a maker of configurations: `tiny({"local.patches": 3})` sets by dotted name, in any section."""
 
     def make(overrides=None):
         settings = {
@@ -23,7 +23,7 @@ def tiny():
             *sections, name = path.split(".")
             place = settings
             for section in sections:
-                place = place[section]
+                place = place.setdefault(section, {})
             place[name] = value
         return Config(**settings)
 

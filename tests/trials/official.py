@@ -11,6 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trials import config
+from trials.networks import Generator
+
 FIGURES = json.loads(Path(__file__).with_name("official.json").read_text())
 
 
@@ -18,6 +21,10 @@ def noise(count: int, number: int) -> np.ndarray:
     """Return `count` values in [-1, 1) that look random and are the same everywhere."""
     value = 43758.5453 * np.sin(12.9898 * np.arange(1, count + 1, dtype=np.float64) + 78.233 * number)
     return 2 * (value - np.floor(value)) - 1
+
+
+def generator(**settings) -> Generator:
+    return Generator(config.Generator(**settings))
 
 
 def image(batch: int, height: int, width: int) -> Tensor:

@@ -3,13 +3,23 @@ import dataclasses
 import pytest
 import torch
 
+from trials import checkpoint
 from trials.batches import Batch
-from trials.checkpoint import Origin, prune, restore, save, write
+from trials.checkpoint import Origin, prune, write
+from trials.health import Monitor
 from trials.progress import TrainError
 from trials.randomness import Streams
-from trials.steps import build, discriminator_step, generator_step
+from trials.steps import build, step
 
 CPU = torch.device("cpu")
+
+
+def save(folder, gan, origin, step):
+    return checkpoint.save(folder, gan, Monitor(origin.config.watch), origin, step)
+
+
+def restore(path, gan, origin):
+    return checkpoint.restore(path, gan, Monitor(origin.config.watch), origin)
 
 
 def trained(config, seed=0, steps=2):
@@ -22,8 +32,7 @@ def trained(config, seed=0, steps=2):
 
 def advance(gan):
     images = torch.rand(2, 2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    _, scores = generator_step(gan, Batch(images[0], images[0], images[1], [(0, 0), (3, 9)]))
-    discriminator_step(gan, scores)
+    step(gan, Batch(images[0], images[0], images[1], [(0, 0), (3, 9)]))
 
 
 def states(gan):

@@ -214,7 +214,8 @@ def test_missing_photographs_are_problems(monkeypatch):
 
 def test_checking_and_digesting_load_no_torch():
     program = (
-        "import sys; from trials import trainer as t; t.check(t.Config(), t.Data()); t.digest(t.Data()); "
+        "import sys; from trials import trainer as t; config = t.Config(vgg={'weights': 'random'}); "
+        "t.check(config, t.Data()); t.digest(t.Data()); "
         "t.provenance(t.Data()); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False, cwd=ROOT).returncode == 0

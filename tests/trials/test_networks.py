@@ -16,7 +16,8 @@ ON_SCORES = [(0, 0, 0, 0), (1, 0, -1, -1), (1, 0, 2, 3)]
 @torch.no_grad()
 def test_the_generator_returns_what_the_official_one_returns(align_corners, mode, tolerance):
     expected = official.FIGURES[f"generator {mode} align_corners={align_corners}"]
-    generator = official.filled(Generator(align_corners=align_corners)).train(mode == "train")
+    upsampling = "bilinear_aligned" if align_corners else "bilinear"
+    generator = official.filled(official.generator(upsampling=upsampling)).train(mode == "train")
     image = official.image(2, 64, 64)
     output = generator(image)
     assert official.pixels(output, ON_64) == pytest.approx(expected["px"], abs=tolerance)
@@ -49,7 +50,7 @@ def test_a_discriminator_returns_what_the_official_one_returns(layers, side):
     ("build", "parameters"),
     [
         (lambda: Generator(), 8_636_675),
-        (lambda: Generator(attention=False), 8_636_387),
+        (lambda: official.generator(attention="none"), 8_636_387),
         (lambda: Discriminator(5), 11_154_369),
         (lambda: Discriminator(4), 6_959_553),
         (lambda: Discriminator(3), 2_764_737),
@@ -70,7 +71,7 @@ def test_the_generators_state_has_the_official_names_in_the_official_order():
         for block in (f"{stage}_1", f"{stage}_2"):
             expected += [f"conv{block}.weight", f"conv{block}.bias"]
             expected += [f"bn{block}.{entry}" for entry in norm if block != "9_2"]
-    names = list(Generator(2).state_dict())
+    names = list(official.generator(width=2).state_dict())
     assert names == [*expected, "conv10.weight", "conv10.bias"]
     assert len(names) == 131
 
@@ -100,13 +101,15 @@ def test_attention_is_one_minus_luminance():
 def test_with_attention_white_pixels_stay_and_without_it_nothing_spares_them():
     white = torch.ones(1, 3, 32, 32)
     for attention, spared in ((True, True), (False, False)):
-        output = official.filled(Generator(2, attention=attention)).eval()(white)
+        output = official.filled(
+            official.generator(width=2, attention="self_regularised" if attention else "none")
+        ).eval()(white)
         assert torch.allclose(output, white, atol=1e-6) == spared
 
 
 @torch.no_grad()
 def test_without_attention_the_output_is_the_input_plus_what_the_network_adds():
-    generator = official.filled(Generator(2, attention=False)).eval()
+    generator = official.filled(official.generator(width=2, attention="none")).eval()
     image = official.image(1, 16, 16)
     added = generator(image) - image
     generator["conv10"].weight.mul_(2)
@@ -116,7 +119,7 @@ def test_without_attention_the_output_is_the_input_plus_what_the_network_adds():
 
 @torch.no_grad()
 def test_of_an_odd_padding_the_smaller_half_comes_first():
-    generator, image = official.filled(Generator(2)).eval(), official.image(1, 17, 31)
+    generator, image = official.filled(official.generator(width=2)).eval(), official.image(1, 17, 31)
     padded = functional.pad(image, (0, 1, 7, 8), mode="reflect")
     assert torch.equal(generator(image), generator(padded)[..., 7:24, 0:31])
 
@@ -124,7 +127,7 @@ def test_of_an_odd_padding_the_smaller_half_comes_first():
 @pytest.mark.parametrize("size", [(6, 6), (16, 33), (21, 300)])
 @torch.no_grad()
 def test_images_of_any_size_keep_their_size(size):
-    assert Generator(1).eval()(torch.zeros(1, 3, *size)).shape == (1, 3, *size)
+    assert official.generator(width=1).eval()(torch.zeros(1, 3, *size)).shape == (1, 3, *size)
 
 
 def initialised(network, seed=3):
@@ -135,7 +138,7 @@ def initialised(network, seed=3):
 
 
 def test_initial_values_are_distributed_as_in_the_official_code():
-    state = initialised(Generator(8))
+    state = initialised(official.generator(width=8))
     weight, bias, scale = state["conv5_1.weight"], state["conv5_1.bias"], state["bn5_1.weight"]
     assert float(weight.mean()) == pytest.approx(0, abs=3e-4)
     assert float(weight.std()) == pytest.approx(0.02, rel=0.02)
@@ -152,14 +155,17 @@ def test_initial_values_are_distributed_as_in_the_official_code():
 
 def test_initial_values_depend_on_the_seed_and_on_no_global_state():
     torch.manual_seed(1)
-    first = initialised(Generator(2))
+    first = initialised(official.generator(width=2))
     torch.manual_seed(2)
-    again, other = initialised(Generator(2)), initialised(Generator(2), seed=4)
+    again, other = initialised(official.generator(width=2)), initialised(official.generator(width=2), seed=4)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["conv1_1.weight"], other["conv1_1.weight"])
 
 
 def test_taking_attention_out_changes_only_the_initial_weights_whose_shape_it_changes():
-    with_attention, without = initialised(Generator(2)), initialised(Generator(2, attention=False))
+    with_attention, without = (
+        initialised(official.generator(width=2)),
+        initialised(official.generator(width=2, attention="none")),
+    )
     shared = [name for name in without if torch.equal(without[name], with_attention[name])]
     assert without.keys() - shared == {"conv1_1.weight", "conv1_1.bias"}  # the bias's range follows the fan-in

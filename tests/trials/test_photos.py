@@ -6,8 +6,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from trials import photos
+from trials.config import Data
+from trials.data import load_evaluation
+from trials.detail import cut, high_frequency_log2, luminance
 from trials.progress import DataError
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +40,16 @@ def test_darkening_depends_on_the_name_alone(monkeypatch):
     grey = np.full((64, 64, 3), 128, dtype=np.uint8)
     monkeypatch.setattr(photos, "load", lambda name: grey)
     assert (photos.darkened("chelsea") != photos.darkened("china")).any()
+
+
+def test_hair_lies_in_a_photograph_that_is_scored_and_is_fine():
+    for name, part in photos.HAIR.items():
+        plane = luminance(photos.load(name))
+        assert cut(plane, part).shape == (part.height, part.width)
+        assert high_frequency_log2(plane, gaussian_filter(plane, 1), within=part) < -2
+    hair = {image.name: image.hair for image in load_evaluation(Data())}
+    assert hair == {name: photos.HAIR.get(name) for name in photos.EVALUATION}
+    assert set(photos.HAIR) <= set(photos.EVALUATION)
 
 
 def test_photographs_are_found_without_importing_their_packages():

@@ -2,7 +2,9 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
+from tests.trials import official
 from trials import images, metrics
 from trials.config import Data
 from trials.progress import DataError
@@ -40,7 +42,7 @@ def test_the_gain_is_the_ratio_of_the_training_images_brightness(described):
 
 def test_each_method_brightens_as_it_says(described, tmp_path):
     folder = tmp_path / "out"
-    found = references(described, folder)
+    found = references(described, folder, {})
     assert list(found) == ["input", "gain", "gamma", "normal"]
     levels = {name: images.read(folder / found[name].pictures["LOL/1"])[0, 0, 0] for name in found}
     assert levels == {"input": 20, "gain": 100, "gamma": 71, "normal": 120}  # 255 (20 / 255)^0.5 = 71.4
@@ -48,7 +50,7 @@ def test_each_method_brightens_as_it_says(described, tmp_path):
 
 
 def test_pictures_lie_below_the_folder_by_method_set_and_name(described, tmp_path):
-    found = references(described, tmp_path / "out")
+    found = references(described, tmp_path / "out", {})
     assert found["gamma"].pictures["DICM/3"].as_posix() == "gamma/DICM/3.png"
     assert set(found["input"].pictures) == {"DICM/3", "LOL/1", "LOL/2"}
     assert set(found["normal"].pictures) == {"LOL/1", "LOL/2"}
@@ -56,7 +58,7 @@ def test_pictures_lie_below_the_folder_by_method_set_and_name(described, tmp_pat
 
 
 def test_scores_are_those_of_the_pictures_and_means_leave_out_unpaired_images(described, tmp_path):
-    found = references(described, tmp_path / "out")
+    found = references(described, tmp_path / "out", {})
     gain = {f"{score.set}/{score.image}": score.metrics for score in found["gain"].images}
     assert gain["LOL/1"]["eval/luminance_error_levels"] == pytest.approx(-20)
     assert "eval/psnr_db" not in gain["DICM/3"]
@@ -72,10 +74,20 @@ def test_gamma_keeps_black_and_white():
 
 
 def test_bundled_photographs_gain_most_of_their_psnr_from_brightness_alone(tmp_path):
-    found = references(Data(), tmp_path)
+    found = references(Data(), tmp_path, {})
     psnr = {name: report.metrics["eval/psnr_db"] for name, report in found.items() if report.images}
     assert 6 <= psnr["gain"] - psnr["input"] <= 14
     assert psnr["input"] < psnr["gamma"] < psnr["gain"]
+
+
+def test_the_untouched_input_differs_from_itself_in_nothing(tmp_path):
+    found = references(Data(), tmp_path, {})
+    untouched = found["input"].metrics
+    compared = {key: value for key, value in untouched.items() if key == "eval/loe" or key.startswith("eval/input_")}
+    assert len(compared) == 6
+    assert compared == pytest.approx(dict.fromkeys(compared, 0), abs=1e-6)
+    assert found["gain"].metrics["eval/noise_levels"] > 2 * untouched["eval/noise_levels"]
+    assert [one.image for one in found["gamma"].images if "eval/hair_gmsd" in one.metrics] == ["chelsea"]
 
 
 def test_black_training_images_are_refused(described):
@@ -83,3 +95,15 @@ def test_black_training_images_are_refused(described):
         grey(path, 0)
     with pytest.raises(DataError, match="low-light training images are black"):
         training_gain(described)
+
+
+def test_a_trained_generator_is_a_method_of_its_own(described, tmp_path):
+    network = official.generator(width=1, attention="none")
+    with torch.no_grad():
+        network["conv10"].weight.zero_()
+        network["conv10"].bias.fill_(40 / 127.5)  # adds 40 grey levels
+    torch.save({f"module.{name}": value for name, value in network.state_dict().items()}, tmp_path / "200_net_G_A.pth")
+    found = references(described, tmp_path / "out", {"official": tmp_path / "200_net_G_A.pth"})
+    assert list(found) == ["input", "gain", "gamma", "official", "normal"]
+    assert images.read(tmp_path / "out" / found["official"].pictures["LOL/1"]).max() == 60
+    assert found["official"].metrics["eval/luminance_error_levels"] == pytest.approx((-60 - 155) / 2)

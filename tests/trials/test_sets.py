@@ -30,6 +30,7 @@ def test_references_belong_to_images_of_their_name_and_images_come_by_name(paire
         ("LOL", "b", "b"),
     ]
     assert [(image.low[0, 0, 0], image.normal[0, 0, 0]) for image in members] == [(1, 101), (2, 102), (0, 100)]
+    assert all(image.hair is None for image in members)
     assert sets.problems("LOL", paired) == []
 
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from trials import steps
 from trials.batches import Batch, cut
 from trials.losses import discriminator_loss, feature_loss, generator_loss
 from trials.networks import Discriminator, Generator
@@ -25,18 +26,19 @@ def weights(network):
 
 
 def step(gan, batch):
-    losses, scores = generator_step(gan, batch)
-    return losses | discriminator_step(gan, scores)
+    """Take a step; return its losses."""
+    measures = steps.step(gan, batch)
+    return {name.removeprefix("loss/"): value for name, value in measures.items() if name.startswith("loss/")}
 
 
 def test_each_step_moves_only_its_own_networks(tiny):
     gan, batch = gan_of(tiny()), batch_of()
     start = {name: weights(network) for name, network in gan.networks().items()}
-    _, scores = generator_step(gan, batch)
+    _, made = generator_step(gan, batch)
     moved = [name for name, network in gan.networks().items() if not torch.equal(weights(network), start[name])]
     assert moved == ["generator"]
     middle = {name: weights(network) for name, network in gan.networks().items()}
-    discriminator_step(gan, scores)
+    discriminator_step(gan, batch, made)
     moved = [name for name, network in gan.networks().items() if not torch.equal(weights(network), middle[name])]
     assert moved == ["global", "local"]
 

@@ -8,13 +8,15 @@ import torch
 from torch.nn import functional
 
 from tests.trials import official
+from trials import steps
 from trials.batches import Batch, Batches
 from trials.checkpoint import Origin, save
 from trials.config import Config, Vgg
+from trials.health import Monitor
 from trials.losses import discriminator_loss, feature_loss, generator_loss
 from trials.networks import Discriminator, Generator, attention_map
 from trials.randomness import Streams
-from trials.steps import build, discriminator_step, generator_step
+from trials.steps import build, generator_step
 from trials.vgg import Features
 
 CPU = torch.device("cpu")
@@ -37,15 +39,15 @@ def test_convolution_then_leaky_relu_then_norm():
 
 
 def test_the_last_block_has_no_norm():
-    names = Generator(1).state_dict()
+    names = official.generator(width=1).state_dict()
     assert sum(name.endswith("running_mean") for name in names) == 17  # of 18 blocks
     assert "bn9_1.weight" in names
     assert "bn9_2.weight" not in names
 
 
 def test_upsampling_aligns_corners():
-    assert Generator(1).align_corners
-    assert abs(mean_of(Generator(align_corners=False)) - MEAN) > 0.001
+    assert Config().generator.upsampling == "bilinear_aligned"
+    assert abs(mean_of(official.generator(upsampling="bilinear")) - MEAN) > 0.001
 
 
 @torch.no_grad()
@@ -75,7 +77,7 @@ def test_only_the_generators_input_is_darkened(tiny):
     to_low, to_darkened = (
         feature_loss(gan.features(made), gan.features(x), instance_norm=False) for x in (low, seen[1])
     )
-    assert float(losses["sfp_global"]) == pytest.approx(float(to_low), rel=1e-4)
+    assert float(losses["loss/sfp_global"]) == pytest.approx(float(to_low), rel=1e-4)
     assert float(to_darkened) < 0.25 * float(to_low)
 
 
@@ -153,9 +155,10 @@ def test_the_state_of_the_optimisers_is_saved(tiny, tmp_path):
     origin = Origin(tiny(), Streams(0))
     gan = build(origin.config, origin.streams, CPU)
     images = official.image(2, 32, 32)
-    _, scores = generator_step(gan, Batch(images, images, images.flip(0), [(0, 0)]))
-    discriminator_step(gan, scores)
-    content = torch.load(tmp_path / save(tmp_path, gan, origin, step=1), weights_only=True)
+    steps.step(gan, Batch(images, images, images.flip(0), [(0, 0)]))
+    content = torch.load(
+        tmp_path / save(tmp_path, gan, Monitor(origin.config.watch), origin, step=1), weights_only=True
+    )
     assert {name: len(one["state"]) for name, one in content["optimisers"].items()} == {
         "generator": 80, "global": 8, "local": 8,
     }  # fmt: skip

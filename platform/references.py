@@ -1,0 +1,47 @@
+"""What stands beside the trials: methods that learn nothing, and trained models from the spec's `reference`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from platform.spec import Study
+from platform.trainer import Report
+
+__all__ = ["digests", "score", "unscored"]
+
+
+def digests(reference: Mapping[str, str]) -> dict[str, str]:
+    """Return the SHA-256 of each file of weights, by the model's name."""
+    found = {}
+    for name, path in reference.items():
+        with Path(path).open("rb") as file:
+            found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def unscored(scored: Mapping[str, str | None], weights: Mapping[str, str]) -> list[str] | None:
+    """Return the names of the trained models that have still to be scored; None if nothing has.
+
+    The methods that learn nothing have no names here, and come with them: an empty list asks for them alone.
+
+    Args:
+        scored: as from `Ledger.scored`.
+        weights: the models declared: name -> SHA-256 of the file.
+    """
+    models = [name for name, digest in weights.items() if scored.get(name) != digest]
+    return models if models or None not in scored.values() else None
+
+
+def score(study: Study, storage: Path, models: Sequence[str]) -> Mapping[str, Report]:
+    """Score these models, and the methods that learn nothing; their pictures become paths in the storage.
+
+    Raises:
+        ValueError: if an image or a file of weights cannot be used; the message names it.
+    """
+    files = {name: Path(study.spec.reference[name]) for name in models}
+    reports = study.trainer.references(study.data, storage / "references", files)
+    for report in reports.values():
+        report.pictures.update({name: Path("references") / path for name, path in report.pictures.items()})
+    return reports
