@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ from analysis.schema import BASELINE
 from platform.spec import Spec
 from platform.trainer import Trainer
 
-__all__ = ["PLACEBO", "Variant", "configured", "inert", "variants"]
+__all__ = ["PLACEBO", "Variant", "changes", "configured", "inert", "variants"]
 
 BARE = "bare"
 PLACEBO = "placebo"
@@ -74,6 +74,31 @@ def configured(model: Any, config: Any, overrides: Mapping[str, Any]) -> Any:
             node = node[section]
         node[last] = value
     return model.model_validate(settings)
+
+
+def changes(variant: Variant, other: Variant, config: Any) -> dict[str, Any]:
+    """Return the settings in which a variant differs from another one, dotted path -> its own value.
+
+    Args:
+        variant: of the full model's configuration `config`.
+        other: what it is compared with.
+        config: the full model's.
+    """
+    full = config.model_dump(mode="json", by_alias=True)
+    mine, theirs = (
+        {**_at(full, {**variant.overrides, **other.overrides}), **one.overrides} for one in (variant, other)
+    )
+    return {path: value for path, value in mine.items() if value != theirs[path]}
+
+
+def _at(settings: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
+    found = {}
+    for path in paths:
+        node: Any = settings
+        for part in path.split("."):
+            node = node[part]
+        found[path] = node
+    return found
 
 
 def inert(trainer: Trainer, config: Any, overrides: Mapping[str, Any]) -> list[str]:

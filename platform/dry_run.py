@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.schema import PLANNED, RUNNING
-from platform.design import inert, variants
+from platform.design import changes, inert, variants
 from platform.errors import SweepError, shown
 from platform.plan import Cell
 from platform.snapshot import states
@@ -26,16 +26,18 @@ def show(study: Study, cells: Sequence[Cell], folder: Path, console: Console) ->
     table = Table(box=None, padding=(0, 2), header_style="dim")
     for head in ("variant", "differs from", "by"):
         table.add_column(head, overflow="fold")
-    without = {}
-    for variant in variants(spec):
-        changes = ", ".join(f"{path}: {shown(value)}" for path, value in variant.overrides.items())
-        table.add_row(variant.name, variant.compared_to or "", changes or ("other seeds" if variant.stream else ""))
+    without, named = {}, {variant.name: variant for variant in variants(spec)}
+    for variant in named.values():
+        compared = named[variant.compared_to] if variant.compared_to else variant
+        by = [f"{path}: {shown(value)}" for path, value in changes(variant, compared, study.config).items()]
+        table.add_row(
+            variant.name, variant.compared_to or "", ", ".join(by) or ("other seeds" if variant.stream else "")
+        )
         without[variant.name] = inert(study.trainer, study.config, variant.overrides)
     console.print(table)
-    for name, paths in without.items():
-        if paths:
-            said = f"{name} leaves without effect, too: {', '.join(paths)}"
-            console.print(said, markup=False, highlight=False)
+    for paths in dict.fromkeys(tuple(paths) for paths in without.values() if paths):
+        names = ", ".join(name for name, theirs in without.items() if tuple(theirs) == paths)
+        console.print(f"without effect, too, in {names}: {', '.join(paths)}", markup=False, highlight=False)
     known = states(folder / "ledger.db")
     left = sum(known.get(cell.trial, PLANNED) in (PLANNED, RUNNING) for cell in cells)
     seeds = ", ".join(map(str, spec.seed_list[:12])) + (", ..." if len(spec.seed_list) > 12 else "")

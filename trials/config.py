@@ -209,7 +209,8 @@ class Compute(Section):
     channels_last: bool = True
     """Whether channels come last in memory."""
     compile: bool = False
-    """Whether networks are compiled (`torch.compile`): minutes at the start, less time for each step after."""
+    """Whether generator and VGG16 are compiled (`torch.compile`): a minute or more at the start, less for each step
+    on a GPU; on a CPU it gained nothing."""
 
 
 class Collapse(Section):

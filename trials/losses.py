@@ -16,7 +16,11 @@ Scores have shape (G, N, ...): G groups that are judged apart, such as patches c
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from trials.config import Adversarial
@@ -28,6 +32,9 @@ __all__ = [
 
 EPSILON = 1e-5
 """Added to variances, as torch's instance norm does."""
+
+PART = 1 << 18
+"""Values of feature maps that are compared at once on a CPU: 1 MiB, what a core's cache holds."""
 
 BOUNDARY = {"least_squares": 0.5, "hinge": 0.0, "logistic": 0.0}
 """The score from which on a discriminator trained by such a loss says "real"."""
@@ -99,28 +106,55 @@ def feature_loss(features: Tensor, target: Tensor, *, instance_norm: bool, summe
             of more than one pixel.
         summed: whether channels are summed, as the paper's 1 / (W H) says; else their mean is taken, as in the code.
     """
-    loss = _normalised_difference(features, target) if instance_norm else functional.mse_loss(features, target)
+    if instance_norm:
+        loss: Tensor = _NormalisedDifference.apply(_pixels(features), _pixels(target))
+    else:
+        loss = functional.mse_loss(features, target)
     return features.shape[1] * loss if summed else loss
 
 
-def _normalised_difference(features: Tensor, target: Tensor) -> Tensor:
-    # With t normalised and x centred, mean((x / s - t)^2) = mean(x^2) / s^2 - 2 mean(x t) / s + mean(t^2): half the
-    # passes over memory. Centring by a constant is enough, since no term's gradient depends on it.
-    features, target = _pixels(features), _normalised(_pixels(target))
-    centred = features - features.detach().mean(1, keepdim=True)
-    variance = centred.square().mean(1)
-    likeness = (centred * target).mean(1) * (variance + EPSILON).rsqrt()
-    return (variance / (variance + EPSILON) - 2 * likeness).mean() + target.square().mean()
+class _NormalisedDifference(torch.autograd.Function):
+    """mean((x' - t')^2) for x and t, (N, pixels, C), each channel of each image normalised; t takes no gradient.
+
+    Value and slope are computed at once, part by part, so that what lies between stays in a CPU's cache: autograd
+    would pass over these large maps many times. With c the centred x, v its variance, r = 1 / sqrt(v + EPSILON) and
+    q = mean(c t') r, a channel of an image contributes v r^2 - 2 q + mean(t'^2). As c and t' have mean 0, its slope
+    in x is 2 r / pixels * (r (q + EPSILON r^2) c - t').
+    """
+
+    @staticmethod
+    def forward(ctx: Any, pixels: Tensor, target: Tensor) -> Tensor:
+        total, slope = pixels.new_zeros(()), torch.empty_like(pixels)
+        size = max(1, PART // pixels[0].numel()) if pixels.device.type == "cpu" else len(pixels)
+        for x, t, out in zip(*(torch.split(maps, size) for maps in (pixels, target, slope)), strict=True):
+            centred, variance, scale = _centred(x)
+            aim, spread, shrink = _centred(t)
+            aim.mul_(shrink)
+            likeness = (centred * aim).mean(1, keepdim=True) * scale
+            total += (variance * scale.square() - 2 * likeness + spread * shrink.square()).sum()
+            outer = 2 / pixels.numel() * scale
+            inner = outer * scale * (likeness + EPSILON * scale.square())
+            torch.addcmul(centred.mul_(inner), outer, aim, value=-1, out=out)
+        ctx.save_for_backward(slope)
+        return total / (pixels.shape[0] * pixels.shape[2])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+        (slope,) = ctx.saved_tensors
+        return slopes[0] * slope, None
+
+
+def _centred(pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return maps (N, pixels, C) less their means, their variances, and what brings these to 1, (N, 1, C) each."""
+    centred = pixels - pixels.mean(1, keepdim=True)
+    variance = centred.square().mean(1, keepdim=True)
+    return centred, variance, (variance + EPSILON).rsqrt()
 
 
 def _pixels(features: Tensor) -> Tensor:
     """Bring (N, C, h, w) to (N, h * w, C): a view where channels come last in memory."""
     return features.permute(0, 2, 3, 1).flatten(1, 2)
-
-
-def _normalised(pixels: Tensor) -> Tensor:
-    centred = pixels - pixels.mean(1, keepdim=True)
-    return centred * (centred.square().mean(1, keepdim=True) + EPSILON).rsqrt()
 
 
 def colour_constancy(image: Tensor) -> Tensor:

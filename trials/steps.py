@@ -149,8 +149,11 @@ def build(config: Config, streams: Streams, device: torch.device) -> Gan:
         generator.load_state_dict(_initial(generator, Path(config.init)))
     average = copy.deepcopy(generator) if config.stabilise.ema is not None else None
     if config.compute.compile:
-        for module in (*gan.networks().values(), *([features] if features else [])):
-            module.compile()
+        # Not the discriminators: a compiled graph can be descended only once, and theirs serves both halves of a step.
+        # Not what evaluates either: it would be compiled anew for every size of image.
+        generator.train_forward = torch.compile(generator.train_forward)  # type: ignore[method-assign]
+        if features is not None:
+            features.compile()
     return Gan(config, generator, average, views, features, gan.optimisers, pool)
 
 
@@ -272,7 +275,7 @@ def generator_step(gan: Gan, batch: Batch) -> tuple[Measures, Made]:
         "loss/generator": descent.total,
         "health/gradient_norm_generator": norm,
         "health/output_distance": (fake - batch.darkened).abs().mean(),
-        "health/output_spread": fake.std(0, correction=0).mean(),
+        "health/output_spread": (fake - fake.mean(0)).square().mean(0).sqrt().mean(),
     }
     return measures, made
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from trials import checkpoint
+from trials.allocator import keep_freed_memory
 from trials.batches import Batches
 from trials.checkpoint import Origin
 from trials.config import Config, Data
@@ -116,6 +117,7 @@ def train(
         DivergedError: if a loss or the generator's output is not finite, or the output has collapsed; after a last
             report, without images or checkpoint, of what was measured until then.
     """
+    keep_freed_memory()
     _set_precision(config)
     streams, decoded = Streams(seed, stream), Decoded(folder.parent / "decoded")
     training, origin = _prepare(config, data, streams, decoded), Origin(config, streams)
@@ -274,6 +276,7 @@ def seconds(config: Config, data: Data, *, threads: int) -> float:
         DataError: if images or weights cannot be used.
         DivergedError: if the generator's output is not finite after these few steps.
     """
+    keep_freed_memory()
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

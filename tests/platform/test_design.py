@@ -1,7 +1,7 @@
 import pytest
 from pydantic import BaseModel
 
-from platform.design import configured, inert, variants
+from platform.design import changes, configured, inert, variants
 from tests.platform.specs import study
 
 
@@ -84,3 +84,11 @@ def test_the_real_trainer_says_what_goes_with_its_parts(tmp_path):
     found = study(tmp_path)
     assert "local.layers" in inert(found.trainer, found.config, {"local.discriminator": False})
     assert inert(found.trainer, found.config, {"batch": 3}) == []
+
+
+def test_changes_are_those_from_the_variant_that_it_is_compared_with(tmp_path):
+    made = study(tmp_path, "design=add-one-in")
+    found = named(made)
+    assert changes(found["only_attention"], found["bare"], made.config) == {"generator.attention": "self_regularised"}
+    assert changes(found["bare"], found["baseline"], made.config) == found["bare"].overrides
+    assert changes(found["baseline"], found["baseline"], made.config) == {}

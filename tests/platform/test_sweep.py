@@ -198,7 +198,7 @@ def test_a_dry_run_shows_the_design_and_makes_nothing(tmp_path):
     shown = sweep(folder, "--dry-run")
     assert shown.returncode == 0, shown.stderr
     assert "no_attention" in shown.stdout
-    assert "no_attention leaves without effect, too: generator.attend\n" in shown.stdout
+    assert "without effect, too, in no_attention: generator.attend\n" in shown.stdout
     assert "6 trials (seeds 1, 2, 3), 6 still to train" in shown.stdout
     assert not (folder / "results").exists()
 

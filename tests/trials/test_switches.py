@@ -923,17 +923,28 @@ def test_channels_come_last_in_memory_where_they_are_asked_to(full):
         assert batch.low.is_contiguous() is not last
 
 
-def test_compilation_is_asked_of_every_network_that_trains_and_of_vgg(full, monkeypatch):
+def test_compilation_is_asked_of_the_generators_training_and_of_vgg(full, monkeypatch):
     asked = []
+    monkeypatch.setattr(torch, "compile", lambda call: asked.append(call) or call)
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: asked.append(self))
     gan_of(full())
     assert asked == []
     gan = gan_of(full({"compute.compile": True}))
-    assert {id(one) for one in asked} == {id(one) for one in (*gan.networks().values(), gan.features)}
+    assert asked == [gan.generator.train_forward, gan.features]
     assert all(
         torch.equal(one, other)
         for one, other in zip(gan.generator.parameters(), gan_of(full()).generator.parameters(), strict=True)
     )
+
+
+@pytest.mark.slow
+def test_a_compiled_training_has_the_same_losses(full):
+    losses = []
+    for compiled in (False, True):
+        config = full({"compute.compile": compiled})
+        measures = steps.step(gan_of(config), batches_of(config).at(1))
+        losses.append({name: float(value) for name, value in measures.items() if name.startswith("loss/")})
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 def test_a_generator_starts_from_a_file_and_nothing_else_does(full, tmp_path):
@@ -974,6 +985,6 @@ def test_a_switch_is_no_hindrance_to_evaluation(full):
 
 
 ELSEWHERE = {
-    "compute.compile": test_compilation_is_asked_of_every_network_that_trains_and_of_vgg,
+    "compute.compile": test_compilation_is_asked_of_the_generators_training_and_of_vgg,
     "init": test_a_generator_starts_from_a_file_and_nothing_else_does,
 }
