@@ -942,7 +942,7 @@ def test_a_compiled_training_has_the_same_losses(full):
     losses = []
     for compiled in (False, True):
         config = full({"compute.compile": compiled})
-        measures = steps.step(gan_of(config), batches_of(config).at(1))
+        measures = step(gan_of(config), batches_of(config).at(1))
         losses.append({name: float(value) for name, value in measures.items() if name.startswith("loss/")})
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
