@@ -141,6 +141,39 @@ def test_discriminators_pad_by_two():
         assert Discriminator(4, width=1)(torch.zeros(1, 3, 32, 32)).shape[2:] == (5, 5)  # 1 x 1 with padding 1
 
 
+@pytest.mark.parametrize(("layers", "px", "side", "map_side"), [(5, 286, 320, 13), (5, 286, 256, 11), (4, 142, 32, 5)])
+def test_a_score_depends_on_a_field_of_the_published_size_and_maps_have_the_published_sides(layers, px, side, map_side):
+    with torch.device("meta"):
+        assert Discriminator(layers)(torch.zeros(1, 3, side, side)).shape[2:] == (map_side, map_side)
+    judge = Discriminator(layers, width=1)
+    for name, parameter in judge.named_parameters():
+        parameter.data.fill_(1.0 if name.endswith("weight") else 0.0)  # all paths count, none cancels
+    image = torch.ones(1, 3, 800, 800, requires_grad=True)
+    scores = judge(image)
+    middle = scores.shape[2] // 2
+    scores[0, 0, middle, middle].backward()
+    rows = image.grad.abs().sum((0, 1, 3)).nonzero().flatten()
+    assert int(rows.max() - rows.min()) + 1 == px
+
+
+def test_the_generator_moves_first_and_both_discriminators_judge_what_it_made_before(tiny, monkeypatch):
+    gan = build(tiny(), Streams(0), CPU)
+    moved, judged = [], []
+    for name, optimiser in gan.optimisers.items():
+        monkeypatch.setattr(optimiser, "step", lambda name=name, take=optimiser.step: moved.append(name) or take())
+    for view, judge in gan.judges():
+        judge.register_forward_pre_hook(lambda module, inputs, name=view.name: judged.append((name, inputs[0])))
+    low = official.image(2, 32, 32)
+    made = []
+    gan.generator.register_forward_hook(lambda module, inputs, output: made.append(output.detach().clone()))
+    steps.step(gan, Batch(low, low, low.flip(0), [(0, 0)]))
+    assert moved == ["generator", "global", "local"]
+    assert len(made) == 1
+    fakes = [images for name, images in judged if name == "global"][1:]  # the real ones come first
+    assert len(fakes) == 1
+    assert torch.equal(fakes[0], made[0])
+
+
 def test_low_and_normal_images_are_paired_for_good():
     assert Config().pairing == "fixed"
     shades = [torch.full((32, 32, 3), shade, dtype=torch.uint8).numpy() for shade in range(5)]
