@@ -1,0 +1,411 @@
+"""What is wrong with `search:` and `confirm:`, said in sentences before anything starts, and what to be wary of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from platform import design
+from platform.design import Variant
+from platform.errors import shown
+from platform.search_space import Parameter, active, combinations, contains, ordered, point, probes, settings, space_of
+from platform.search_spec import (
+    Confirm,
+    Distribution,
+    Hyperband,
+    Search,
+    confirm_seeds,
+    objectives_of,
+    search_seeds,
+)
+from platform.spec import Study
+from platform.spec_checks import Finder, field_paths, nearest, sentence
+
+__all__ = ["cautions", "check_search"]
+
+SPACE = ("search", "space")
+
+
+@dataclass(frozen=True)
+class _Searched:
+    """What one variant searches: its parameters, why the others are left out, and the trainings that may come of it."""
+
+    variant: Variant
+    parameters: list[Parameter]
+    left_out: dict[str, str]
+    configs: list[Any]
+    refused: list[tuple[dict[str, Any], str]]
+    """What the trainer refuses, a value for every parameter each, with its sentence."""
+
+
+def check_search(search: Search | None, confirm: Confirm | None, study: Study, found: Finder) -> None:
+    """Record all that is wrong with a search and its confirmation.
+
+    Args:
+        search: as it could be read; what could not is recorded already, and is not blamed again.
+        confirm: the same.
+        study: all else that the spec says.
+        found: collects the problems.
+    """
+    if search is None:
+        if confirm is not None:
+            found.add(("confirm",), "confirm belongs to a search, but there is no `search`; add one, or remove it")
+        return
+    space = _sound_space(search, study, found)
+    searched = [_searched(variant, space, study) for variant in _sound_variants(study)]
+    _check_reach(space, searched, found)
+    _check_points(searched, study, found)
+    _check_budget(search, study, searched, found)
+    _check_rungs(search, searched, found)
+    _check_objectives(search, confirm, study, found)
+    _check_seeds(search, confirm, study, found)
+    if study.spec.study in search.start:
+        found.add(("search", "start"), f"{study.spec.study} is this study; its own trials are used anyway: remove it")
+
+
+def cautions(search: Search | None, confirm: Confirm | None, study: Study) -> list[str]:
+    """Return what a user should know of a sound search before it starts: sentences for the plan and the report."""
+    if search is None:
+        return []
+    said = []
+    for variant in design.variants(study.spec):
+        parameters, left_out = space_of(variant, search.space, trainer=study.trainer, config=study.config)
+        if not parameters:
+            why = "; ".join(f"{path}: {reason}" for path, reason in left_out.items())
+            said.append(f"{variant.name} has nothing to search ({why}): it is trained as it stands")
+    if confirm is None:
+        said.append("no `confirm`: what the search promises is the best of many, and nothing measures how much is luck")
+    elif not getattr(study.data, "confirm", {}):
+        if getattr(study.data, "source", None) == "photos":
+            said.append(
+                "confirm on the bundled photographs shows the mechanics only: they are those that the search saw"
+            )
+        else:
+            said.append(
+                "no set under data.confirm: confirming uses fresh seeds, but the images that the search saw, so the "
+                "settings may suit these images alone"
+            )
+    return said
+
+
+def _told(found: Finder, *path: str) -> bool:
+    """Whether a problem is recorded at a path or below it."""
+    whole = ".".join(path)
+    places = [problem.where.rpartition(", ")[2] for problem in found.problems]
+    return any(place == whole or place.startswith(f"{whole}.") for place in places)
+
+
+def _sound_variants(study: Study) -> Iterator[Variant]:
+    """Yield the variants that can be configured; what is wrong with the others is recorded elsewhere."""
+    valid = set(field_paths(study.trainer.Config))
+    for variant in design.variants(study.spec):
+        if variant.overrides.keys() <= valid and not _refusals(study, variant.overrides):
+            yield variant
+
+
+def _refusals(study: Study, overrides: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what the trainer says against the full model with these overrides: (dotted path or empty, sentence)."""
+    try:
+        design.configured(study.trainer.Config, study.config, overrides)
+    except ValidationError as error:
+        return [(".".join(map(str, one["loc"])), sentence(one, study.trainer.Config)) for one in error.errors()]
+    return []
+
+
+def _sound_space(search: Search, study: Study, found: Finder) -> dict[str, Distribution]:
+    """Return the part of the space that can be searched, after recording what is wrong with the rest."""
+    if not search.space and not _told(found, *SPACE):
+        found.add(SPACE, "expected at least one setting to search, got none")
+    valid = field_paths(study.trainer.Config)
+    for path in (path for path in search.space if path not in valid):
+        found.add((*SPACE, path), f"no such setting of the trainer; {nearest(path, valid)}")
+    space = {path: one for path, one in search.space.items() if path in valid}
+    space = {path: one for path, one in space.items() if _values_fit(path, one, study, found)}
+    parameters = {one.path: one for one in ordered(_without_conditions(space))}
+    for path, one in space.items():
+        for other, values in one.when.items():
+            what = _condition_fault(other, values, valid, parameters, study)
+            if what:
+                found.add((*SPACE, path, "when", other), what)
+    left = space
+    while circle := _circle(left):
+        chain = ", which exists when ".join(circle)
+        found.add((*SPACE, circle[0], "when"), f"conditions in a circle: {chain} has a value; remove one of them")
+        left = {path: one for path, one in left.items() if path not in circle}
+    unsound = {path for path in space if _told(found, *SPACE, path)}
+    while True:  # nor can be searched what depends on those
+        more = {path for path, one in space.items() if one.when.keys() & unsound} - unsound
+        if not more:
+            return {path: one for path, one in space.items() if path not in unsound}
+        unsound |= more
+
+
+def _without_conditions(space: Mapping[str, Distribution]) -> dict[str, Distribution]:
+    return {path: one.model_copy(update={"when": {}}) for path, one in space.items()}
+
+
+def _values_fit(path: str, one: Distribution, study: Study, found: Finder) -> bool:
+    """Whether the setting takes both ends of its range, or each of its choices; records those that it does not."""
+    parameter = ordered(_without_conditions({path: one}))[0]
+    fits = True
+    for value in probes(parameter):
+        for where, what in _refusals(study, {path: value}):
+            if where == path or where.startswith(f"{path}."):
+                hint = "; use `int: [low, high]`" if one.kind == "float" and "whole number" in what else ""
+                found.add((*SPACE, path), f"{what}{hint}")
+                fits = False
+        if not fits and one.kind != "choice":
+            return False
+    return fits
+
+
+def _condition_fault(
+    path: str, values: Sequence[Any], valid: Sequence[str], parameters: Mapping[str, Parameter], study: Study
+) -> str:
+    """Return what is wrong with a condition on the setting at `path`, or nothing."""
+    if path not in valid:
+        return f"no such setting of the trainer; {nearest(path, valid)}"
+    if path not in parameters:
+        faults = [what for value in values for where, what in _refusals(study, {path: value}) if where == path]
+        return faults[0] if faults else ""
+    parameter = parameters[path]
+    if parameter.kind == "float" and parameter.step is None:
+        return f"{path} is a continuous range, which hardly ever has one given value; make it a choice, or give a step"
+    never = [value for value in values if not contains(parameter, value)]
+    return f"{path} is searched, but never has the value {shown(never[0])}" if never else ""
+
+
+def _circle(space: Mapping[str, Distribution]) -> list[str]:
+    """Return settings whose conditions form a circle, the first one repeated at the end; empty if there is none."""
+    left = dict(space)
+    while ready := [path for path, one in left.items() if not one.when.keys() & left.keys()]:
+        left = {path: one for path, one in left.items() if path not in ready}
+    trail = list(left)[:1]
+    while trail and trail[-1] not in trail[:-1]:  # each that is left has a condition on another that is left
+        trail.append(next(path for path in left[trail[-1]].when if path in left))
+    return trail[trail.index(trail[-1]) :] if trail else []
+
+
+def _searched(variant: Variant, space: Mapping[str, Distribution], study: Study) -> _Searched:
+    parameters, left_out = space_of(variant, space, trainer=study.trainer, config=study.config)
+    points = {point(active(parameters, values)): values for values in combinations(parameters)}
+    configs, refused = [], []
+    for values in points.values():
+        overrides = settings(variant, parameters, values)
+        try:
+            configs.append(design.configured(study.trainer.Config, study.config, overrides))
+        except ValidationError as error:
+            refused += [(values, sentence(one, study.trainer.Config)) for one in error.errors()]
+    return _Searched(variant, parameters, left_out, configs, refused)
+
+
+def _check_reach(space: Iterable[str], searched: Sequence[_Searched], found: Finder) -> None:
+    """Record the settings that every variant leaves out."""
+    for path in space:
+        if searched and all(path in one.left_out for one in searched):
+            names = {reason: [one.variant.name for one in searched if one.left_out[path] == reason] for reason in
+                     dict.fromkeys(one.left_out[path] for one in searched)}  # fmt: skip
+            why = "; ".join(f"{', '.join(theirs)}: {reason}" for reason, theirs in names.items())
+            found.add((*SPACE, path), f"no variant searches it ({why}); remove it")
+
+
+def _check_points(searched: Sequence[_Searched], study: Study, found: Finder) -> None:
+    """Record, once for each kind, the points that the trainer refuses, and the settings that are to blame."""
+    said = set()
+    for one in searched:
+        for values, what in one.refused:
+            if _kind(what) in said:
+                continue
+            said.add(_kind(what))
+            guilty = _guilty(one, values, what, study)
+            named = " and ".join(f"{path} {shown(value)}" for path, value in guilty.items())
+            advice = "narrow it" if len(guilty) == 1 else "narrow one of them, or give it a `when`"
+            at = (*SPACE, list(guilty)[-1])
+            found.add(at, f"the trainer refuses {named} in {one.variant.name}: {what}; {advice}")
+
+
+def _kind(what: str) -> str:
+    """Return a sentence without its numbers."""
+    return re.sub(r"\d+(\.\d+)?", "#", what)
+
+
+def _guilty(one: _Searched, values: Mapping[str, Any], what: str, study: Study) -> dict[str, Any]:
+    """Return the active parameters, with their values, of which a change alone would avert a refusal; else all."""
+    chosen = active(one.parameters, values)
+    guilty = {}
+    for parameter in (parameter for parameter in one.parameters if parameter.path in chosen):
+        for value in probes(parameter):
+            other = settings(one.variant, one.parameters, {**values, parameter.path: value})
+            if _kind(what) not in {_kind(said) for _, said in _refusals(study, other)}:
+                guilty[parameter.path] = chosen[parameter.path]
+    return guilty or chosen
+
+
+def _check_budget(search: Search, study: Study, searched: Sequence[_Searched], found: Finder) -> None:
+    """Record a budget that is none, is two, or has no room for one setting of every variant."""
+    given = [name for name in ("trials", "steps") if getattr(search, name) is not None]
+    if len(given) != 1 and not any(_told(found, "search", name) for name in ("trials", "steps")):
+        came = "both" if given else "neither"
+        found.add(("search",), f"expected `trials` or `steps`, the budget of every variant, got {came}")
+    seeds = len(search_seeds(search, study.spec.seed_list))
+    if search.trials is not None and search.trials < seeds:
+        found.add(
+            ("search", "trials"),
+            f"too few for one setting of every variant: each is trained with {seeds} seeds (search.seeds), got "
+            f"{search.trials} trials",
+        )
+    lengths = {one.variant.name: max(map(_steps, one.configs), default=0) for one in searched}
+    longest = max(lengths, key=lengths.__getitem__, default=None)
+    if search.steps is not None and longest is not None and search.steps < lengths[longest] * seeds:
+        each = f" with each of {seeds} seeds" if seeds > 1 else ""
+        found.add(
+            ("search", "steps"),
+            f"too few for one setting of every variant: {longest} takes {lengths[longest]} steps (train.steps){each}, "
+            f"got {search.steps}",
+        )
+    names = len(design.variants(study.spec))
+    least = names * search.repeats * seeds
+    if search.total.trials is not None and search.total.trials < least:
+        factors = f"{names} variants x {search.repeats} repeats x {seeds} seeds"
+        found.add(
+            ("search", "total", "trials"),
+            f"too few for one setting of every variant: expected {least} or more ({factors}), "
+            f"got {search.total.trials}",
+        )
+
+
+def _steps(config: Any) -> int:
+    return int(config.steps)
+
+
+def _check_rungs(search: Search, searched: Sequence[_Searched], found: Finder) -> None:
+    """Record a first rung, or a bracket, that no trial reaches before its end or that is no evaluation."""
+    rules = search.scheduler.rules
+    if rules is None:
+        return
+    at = ("search", "scheduler", search.scheduler.kind)
+    lengths: dict[tuple[int, int], str] = {}
+    for one in searched:
+        for config in one.configs:
+            lengths.setdefault((_steps(config), int(config.evaluate_every)), one.variant.name)
+    for (steps, every), name in lengths.items():
+        first = rules.first_rung or every
+        where = (*at, "first_rung") if rules.first_rung else at
+        if first >= steps:
+            found.add(
+                where,
+                f"expected a rung before the last step, which is {steps} (train.steps) in {name}, "
+                f"got {first}{'' if rules.first_rung else ' (train.evaluate_every)'}",
+            )
+            return
+        if first % every:
+            near = [step for step in (first // every * every, -(-first // every) * every) if 0 < step < steps]
+            found.add(
+                where,
+                f"expected an evaluation step, a multiple of {every} (train.evaluate_every), got {first}; "
+                f"use {' or '.join(map(str, near))}",
+            )
+            return
+        room = _brackets(first, steps, rules.reduction) if isinstance(rules, Hyperband) else 0
+        if isinstance(rules, Hyperband) and (rules.brackets or 1) > room:
+            found.add(
+                (*at, "brackets"),
+                f"expected at most the {room} brackets that {steps} steps have room for, from rung {first} by factors "
+                f"of {rules.reduction}, got {rules.brackets}",
+            )
+            return
+
+
+def _brackets(first: int, steps: int, reduction: int) -> int:
+    """Return how many brackets there can be: the first rung of the last one is the last step or lies before it."""
+    count = 0
+    while first * reduction**count <= steps:
+        count += 1
+    return count
+
+
+def _check_objectives(search: Search, confirm: Confirm | None, study: Study, found: Finder) -> None:
+    """Record objectives that no evaluation yields or whose direction is wrong, and a choice that does not fit them."""
+    at = ("search", "objectives")
+    higher = {metric.key: metric.higher_is_better for metric in study.trainer.METRICS}
+    for key, direction in search.objectives.items():
+        better = higher.get(key)
+        if better is not None and direction != ("max" if better else "min"):
+            right, which = ("max", "higher") if better else ("min", "lower")
+            found.add((*at, key), f"expected {right}, since {which} is better for {key}, got {direction}")
+    for key in search.objectives:
+        _check_measured(key, (*at, key), confirm, study, found)
+    for key in search.choose.where:
+        _check_measured(key, ("search", "choose", "where", key), confirm, study, found)
+    if not (_told(found, *at) or _told(found, "analysis", "primary")):
+        try:
+            objectives = list(objectives_of(search, study.spec.analysis.primary, study.trainer.METRICS))
+        except ValueError as error:
+            found.add(("search",), str(error))
+        else:
+            _check_choice(search, objectives, found)
+
+
+def _check_measured(key: str, at: tuple[str, ...], confirm: Confirm | None, study: Study, found: Finder) -> None:
+    """Record a metric that does not exist, has no value for each image, or needs references where there are none."""
+    metrics = {metric.key: metric for metric in study.trainer.METRICS}
+    if key not in metrics:
+        found.add(at, f"no such metric: {key}; {nearest(key, metrics)}")
+        return
+    if not metrics[key].per_image:
+        found.add(at, f"{key} has one value for a whole trial, but a search compares images; name one of those")
+    if not metrics[key].needs_reference:
+        return
+    for section in ("evaluate", *(["confirm"] if confirm else [])):
+        sets = list(getattr(study.data, section, {}).values())
+        if sets and not any(one.normal for one in sets):
+            what = (
+                f"{key} needs references, but no set under data.{section} has `normal`; add one, or use another metric"
+            )
+            found.add(at, what)
+
+
+def _check_choice(search: Search, objectives: Sequence[str], found: Finder) -> None:
+    """Record a rule of `choose` that speaks of what is no objective, or of not all of them."""
+    choose, at = search.choose, ("search", "choose")
+    if _told(found, *at):
+        return
+    if choose.weights and (choose.best or choose.where):
+        found.add(at, "expected `weights`, or `best` and `where`, got both; remove one")
+    elif choose.where and not choose.best:
+        found.add((*at, "where"), "expected `best` beside it, the objective whose best is taken within these limits")
+    elif choose.best and not choose.where:
+        what = "expected limits on other metrics beside it, `where: {metric: <= 4}`, got none; add one, or use `knee`"
+        found.add((*at, "best"), what)
+    if choose.best and choose.best not in objectives:
+        found.add((*at, "best"), f"{choose.best} is no objective of this search; they are {', '.join(objectives)}")
+    for key in (key for key in choose.weights if key not in objectives):
+        found.add((*at, "weights", key), f"{key} is no objective of this search; they are {', '.join(objectives)}")
+    missing = [key for key in objectives if key not in choose.weights]
+    if choose.weights and missing:
+        found.add((*at, "weights"), f"expected a weight for every objective, but {', '.join(missing)} has none")
+
+
+def _check_seeds(search: Search, confirm: Confirm | None, study: Study, found: Finder) -> None:
+    """Record more seeds than the study has, and confirming seeds or images that the search saw."""
+    seeds = study.spec.seed_list
+    if isinstance(search.seeds, int) and search.seeds > len(seeds):
+        found.add(
+            ("search", "seeds"),
+            f"expected at most the {len(seeds)} seeds of the study, or a list of seeds, got {search.seeds}",
+        )
+    if confirm is None:
+        return
+    searched = search_seeds(search, seeds)
+    seen = [str(seed) for seed in confirm_seeds(confirm, searched, seeds) if seed in searched]
+    if seen:
+        found.add(("confirm", "seeds"), f"the search trains with {', '.join(seen)} too; name fresh seeds, or how many")
+    searched_on = {getattr(one, "low", None): name for name, one in getattr(study.data, "evaluate", {}).items()}
+    for name, one in getattr(study.data, "confirm", {}).items():
+        if one.low in searched_on:
+            what = f"the images are those of data.evaluate.{searched_on[one.low]}, which the search sees; name others"
+            found.add(("data", "confirm", name), what)

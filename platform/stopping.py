@@ -1,0 +1,263 @@
+"""When a search stops a trial early: pure functions of the curves recorded so far.
+
+What a rule says depends on the values that it is given and on the trials' numbers, never on the order of arrival. A
+decision that was recorded stands: a study that goes on decides as one that was never interrupted.
+
+A value that is not finite loses against any that is, and a trial that has one at a rung is stopped. With several
+objectives trials are compared by the front they are on (`platform.fronts`). Equally good ones: the lower number wins.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from statistics import median as middle
+
+import numpy as np
+from scipy import stats
+
+from platform.fronts import ranks, signs
+
+__all__ = ["Curves", "Decision", "Guard", "asha", "bracket", "decide", "guard", "hyperband", "median", "rungs"]
+
+Curves = Mapping[int, Mapping[int, Sequence[float]]]
+"""What is known: trial's number -> step -> the objectives there."""
+
+PAIRS = 6
+"""A rank correlation of fewer trials says nothing: of 6, only one above 0.72 is told from 0."""
+
+
+class Decision(StrEnum):
+    """What becomes of a trial at a rung."""
+
+    CONTINUE = "continue"
+    STOP = "stop"
+
+
+def rungs(first: int, reduction: int, last: int, evaluate_every: int) -> list[int]:
+    """Return the rungs: `first`, and `reduction` times the one before, each moved up to the next evaluation.
+
+    The last step is none: there a trial ends anyway. Empty if `first` is beyond it.
+
+    Args:
+        first: where the first rung should be, in steps.
+        reduction: the factor between rungs, and of each rung's trials the share that goes on is 1 / reduction.
+        last: the last step of a training.
+        evaluate_every: steps between evaluations; at multiples of it a trial reports.
+
+    Raises:
+        ValueError: if first or evaluate_every is below 1, or reduction below 2.
+    """
+    if first < 1 or evaluate_every < 1 or reduction < 2:
+        raise ValueError(
+            "rungs: expected first and evaluate_every of 1 or more and a reduction of 2 or more, "
+            f"got {first}, {evaluate_every} and {reduction}"
+        )
+    found: list[int] = []
+    wanted = first
+    while (step := math.ceil(wanted / evaluate_every) * evaluate_every) < last:
+        if step not in found:
+            found.append(step)
+        wanted *= reduction
+    return found
+
+
+def decide(
+    rule: Callable[[Curves, int, int], Decision],
+    curves: Curves,
+    this: int,
+    step: int,
+    recorded: Mapping[tuple[int, int], str],
+) -> Decision:
+    """Return the decision on a trial at a step: the recorded one, (trial, step) -> what, or else the rule's."""
+    known = recorded.get((this, step))
+    return rule(curves, this, step) if known is None else Decision(known)
+
+
+def asha(
+    curves: Curves, this: int, step: int, *, rungs: Sequence[int], reduction: int, directions: Sequence[str]
+) -> Decision:
+    """Continue if the trial is among the best 1 / reduction of those that have reached this rung, or is the best.
+
+    Asynchronous successive halving that stops and never pauses: the top floor(n / reduction) of n, at least one (Li et
+    al., "A system for massively parallel hyperparameter tuning", MLSys 2020, algorithm 2, without its pauses). So the
+    first trial at a rung goes on. At a step that is no rung every trial does.
+
+    Args:
+        curves: what is known, this trial's value at this step included.
+        this: the trial's number.
+        step: where it is.
+        rungs: the steps of the rungs.
+        reduction: 2 or more.
+        directions: 'min' or 'max' for each objective.
+    """
+    if step not in rungs:
+        return Decision.CONTINUE
+    losses = _losses({number: curve[step] for number, curve in curves.items() if step in curve}, directions)
+    better = sum((loss, number) < (losses[this], this) for number, loss in losses.items())
+    good = math.isfinite(losses[this]) and better < max(1, len(losses) // reduction)
+    return Decision.CONTINUE if good else Decision.STOP
+
+
+def bracket(number: int, rungs: Sequence[int], reduction: int) -> int:
+    """Return a trial's Hyperband bracket: how many of the first rungs it passes unseen, from 0 to all of them.
+
+    Of s rungs left, a bracket gets the share ceil((s_max + 1) / (s + 1) * reduction^s) of the trials (Li et al.,
+    "Hyperband", JMLR 18, 2018, algorithm 1), dealt evenly: every trial goes to the bracket that lacks most.
+    """
+    dealt = _dealt(len(rungs), reduction)
+    return dealt[number % len(dealt)]
+
+
+@lru_cache(maxsize=16)
+def _dealt(most: int, reduction: int) -> tuple[int, ...]:
+    """Return the brackets of the trials of one round, in which each bracket gets as many as its share."""
+    shares = [-(-(most + 1) * reduction**left // (left + 1)) for left in range(most, -1, -1)]
+    given, found = [0] * len(shares), []
+    for turn in range(1, sum(shares) + 1):
+        lacks = [share * turn - has * sum(shares) for share, has in zip(shares, given, strict=True)]
+        found.append(lacks.index(max(lacks)))
+        given[found[-1]] += 1
+    return tuple(found)
+
+
+def hyperband(
+    curves: Curves, this: int, step: int, *, rungs: Sequence[int], reduction: int, directions: Sequence[str]
+) -> Decision:
+    """Decide as `asha` among the trials of this one's bracket, at the bracket's own rungs. Arguments as for `asha`.
+
+    The trials of the last bracket have no rung: all run to the end, which is what `guard` should look at.
+    """
+    own = bracket(this, rungs, reduction)
+    rivals = {number: curve for number, curve in curves.items() if bracket(number, rungs, reduction) == own}
+    return asha(rivals, this, step, rungs=rungs[own:], reduction=reduction, directions=directions)
+
+
+def median(curves: Curves, this: int, step: int, *, first: int, directions: Sequence[str], least: int = 3) -> Decision:
+    """Stop if the trial's best value so far is worse than the median of the others' running means up to this step.
+
+    Golovin et al., "Google Vizier", KDD 2017, section 3.2.2, with every other trial that has reached the step in place
+    of the completed ones. With several objectives "best" is the best of each, and fronts are compared, not values.
+
+    Args:
+        curves: what is known, this trial's value at this step included.
+        this: the trial's number.
+        step: where it is.
+        first: before this step every trial goes on.
+        directions: 'min' or 'max' for each objective.
+        least: with fewer others every trial goes on that has a finite value.
+    """
+    if step < first:
+        return Decision.CONTINUE
+    if not np.isfinite(curves[this][step]).all():
+        return Decision.STOP
+    points: dict[int, Sequence[float]] = {
+        number: _mean([values for at, values in curve.items() if at <= step])
+        for number, curve in sorted(curves.items())
+        if number != this and max(curve, default=-1) >= step
+    }
+    if len(points) < max(least, 1):
+        return Decision.CONTINUE
+    so_far = np.array([values for at, values in curves[this].items() if at <= step], dtype=np.float64)
+    factors = signs(directions)
+    best = np.nanmin(np.where(np.isfinite(so_far), so_far * factors, np.nan), axis=0) * factors
+    points[this] = best.tolist()
+    losses = _losses(points, directions)
+    own = losses.pop(this)
+    return Decision.STOP if own > middle(losses.values()) else Decision.CONTINUE
+
+
+def _mean(points: Sequence[Sequence[float]]) -> list[float]:
+    return [sum(values) / len(values) for values in zip(*points, strict=True)]
+
+
+def _losses(points: Mapping[int, Sequence[float]], directions: Sequence[str]) -> dict[int, float]:
+    """Return what is compared, smaller is better: the value's loss, or of several the front; infinite if not finite."""
+    if len(directions) == 1:
+        (factor,) = signs(directions).tolist()
+        return {number: factor * point[0] if math.isfinite(point[0]) else math.inf for number, point in points.items()}
+    fronts = ranks(list(points.values()), directions)
+    return {number: math.inf if rank is None else rank for number, rank in zip(points, fronts, strict=True)}
+
+
+@dataclass(frozen=True)
+class Guard:
+    """How well a rung foretells the end.
+
+    Args:
+        n: the trials compared.
+        tau: Kendall's rank correlation (b) between the values at the rung and at the end; NaN if it cannot be had.
+            (1 + tau) / 2 of the pairs have the same order at both, if none are tied.
+        low: lower end of its interval.
+        high: upper end of its interval.
+        warning: a sentence where stopping at this rung would mislead, or nobody knows; else empty.
+    """
+
+    n: int
+    tau: float
+    low: float
+    high: float
+    warning: str
+
+
+def guard(
+    rung_values: Mapping[int, float],
+    final_values: Mapping[int, float],
+    *,
+    direction: str,
+    reduction: int,
+    level: float = 0.95,
+) -> Guard:
+    """Compare the order of trials at a rung with their order at the end, among those that have both values.
+
+    The interval is Fisher's z of tau with variance 0.437 / (n - 4) (Fieller, Hartley and Pearson, "Tests for rank
+    correlation coefficients I", Biometrika 44, 1957). It warns where the interval holds 0, or the trial that ended best
+    was not among the best 1 / reduction at the rung. Trials that outlived this very rung are alike there, which hides a
+    correlation: those that nothing could stop tell more.
+
+    Args:
+        rung_values: one objective at the rung, by trial.
+        final_values: the same objective at the end, by trial.
+        direction: 'min' or 'max'.
+        reduction: the share that goes on is 1 / reduction.
+        level: the interval's level.
+    """
+    (factor,) = signs([direction]).tolist()
+    pairs = {
+        number: (factor * rung_values[number], factor * final_values[number])
+        for number in sorted(rung_values.keys() & final_values.keys())
+        if math.isfinite(rung_values[number]) and math.isfinite(final_values[number])
+    }
+    n = len(pairs)
+    if n < PAIRS:
+        what = f"only {n} of the trials ran to the end with values at both: whether stopping here misleads is not known"
+        return Guard(n, math.nan, -1.0, 1.0, what)
+    tau = float(stats.kendalltau(*zip(*pairs.values(), strict=True)).statistic)
+    if math.isnan(tau):
+        return Guard(
+            n, tau, -1.0, 1.0, f"all {n} trials have the same value: whether stopping here misleads is not known"
+        )
+    half = float(stats.norm.ppf((1 + level) / 2)) * math.sqrt(0.437 / (n - 4))
+    most = 1 - 2 / (n * (n - 1))  # as if one pair were half wrong: z of 1 is infinite
+    z = math.atanh(min(max(tau, -most), most))
+    low = math.tanh(z - half) if tau >= -most else -1.0
+    high = math.tanh(z + half) if tau <= most else 1.0
+    return Guard(n, tau, low, high, _warning(pairs, reduction, tau, low, high))
+
+
+def _warning(pairs: Mapping[int, tuple[float, float]], reduction: int, tau: float, low: float, high: float) -> str:
+    n = len(pairs)
+    numbers = f"rank correlation {tau:.2f} [{low:.2f}, {high:.2f}], {n} trials"
+    if low <= 0:
+        return f"early stopping may mislead: the order here does not foretell the order at the end ({numbers})"
+    best = min(pairs, key=lambda number: (pairs[number][1], number))
+    place = 1 + sum((pairs[number][0], number) < (pairs[best][0], best) for number in pairs)
+    if place > max(1, n // reduction):
+        return (
+            f"early stopping may mislead: trial {best}, the best at the end, stood at place {place} of {n} here and "
+            f"would have been stopped ({numbers})"
+        )
+    return ""
