@@ -7,8 +7,6 @@ step (`trials.randomness`), and the sums of losses begin anew after each report.
 
 from __future__ import annotations
 
-import os
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +19,13 @@ from trials.health import Monitor
 from trials.progress import TrainError
 from trials.randomness import Streams
 from trials.steps import Gan
+from trials.torch_file import DamagedError, read, write
 from trials.weights import load, read_state
 
 __all__ = ["Origin", "load", "prune", "read_state", "restore", "save", "save_generator", "write"]
 
 FORMAT = 2
+KEYS = {"origin", "step", "networks", "optimisers", "pool", "monitor"}
 
 
 @dataclass(frozen=True)
@@ -75,24 +75,6 @@ def _networks(gan: Gan) -> dict[str, torch.nn.Module]:
     return gan.networks() | ({} if gan.average is None else {"average": gan.average})
 
 
-def write(path: Path, content: object) -> None:
-    """Save with torch, aside first: the path holds the old content or the new, never a part.
-
-    Raises:
-        OSError: if the disk is full or the file cannot be written; what was written aside is removed.
-    """
-    aside = path.with_name(f"{path.name}.part")
-    try:
-        with aside.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-
-
 def restore(path: Path, gan: Gan, monitor: Monitor, origin: Origin) -> int:
     """Bring the networks, the optimisers, the pool and the monitor to the state in a checkpoint.
 
@@ -129,14 +111,14 @@ def prune(folder: Path, *, before: int) -> None:
 
 def _load(path: Path, device: torch.device) -> dict[str, Any]:
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = read(path, device)
     except FileNotFoundError as error:
         raise TrainError(f"checkpoint {path} does not exist; start the training anew, or from another one") from error
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+    except (OSError, DamagedError) as error:
         raise TrainError(
             f"checkpoint {path} is broken ({type(error).__name__}): start the training anew, or from another one"
         ) from error
-    if not isinstance(content, dict) or not {"origin", "step", "networks"} <= content.keys():
+    if not isinstance(content, dict) or not content.keys() >= KEYS:
         raise TrainError(f"{path} is no checkpoint of this trainer: expected a file checkpoint-STEP.pt of a trial")
     return content
 

@@ -1,19 +1,21 @@
 """What can be set: the trainer's configuration and the data it reads. Imports no torch.
 
-The defaults are the published setting of EnlightenGAN (arXiv 1906.06972 and its official code). Every field
-that can change a result is part of a trial's identity, unless `canonical` drops it as inert.
+The defaults are the published setting of EnlightenGAN (arXiv 1906.06972 and its official code), but for two accidents
+of it, `generator.norm_splits` and `local.border`; `studies/paper.yaml` has these, too. Every field that can change a
+result is part of a trial's identity, unless `canonical` drops it as inert.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["Config", "Data", "EvaluationSet", "anchored", "canonical"]
+__all__ = ["Config", "Data", "EvaluationSet", "anchored", "canonical", "content"]
 
 VGG_LAYERS = tuple(f"relu{block}_{n}" for block, depth in enumerate((2, 2, 3, 3, 3), 1) for n in range(1, depth + 1))
 VggLayer = Literal[
@@ -159,7 +161,7 @@ class Optimiser(Section):
     flat: Share = 0.5
     """Share of the epochs at the full learning rate."""
     epoch_steps: int = Field(32, ge=1)
-    """Steps in an epoch: the learning rate changes between epochs (914 low-light images / batch 32: about 32)."""
+    """Steps in an epoch: the learning rate changes between epochs (1016 normal-light images / batch 32: 32)."""
     period_steps: int | None = Field(None, ge=1)
     """Steps that the schedule spans; by default all. With fewer, training goes on past it, as `after` says."""
     after: Literal["hold", "restart"] = "hold"
@@ -228,7 +230,8 @@ class Watch(Section):
     """What is watched while training; none of it changes what is learned."""
 
     spike_score: Positive = 6.0
-    """A gradient norm is an event if its logarithm lies so many robust deviations from the median before it."""
+    """A gradient norm is an event if its logarithm lies so many robust deviations from the median before it. The first
+    20 steps are not judged."""
     window_steps: int = Field(100, ge=20, le=10_000)
     """Steps over which median and deviation (from the median absolute one) are taken."""
     collapse: Collapse = Collapse()
@@ -292,7 +295,8 @@ class Config(Section):
         part = -(-self.batch // self.generator.norm_splits)  # as torch.chunk parts, the last may be smaller
         values = bottleneck**2 * ((self.batch - 1) % part + 1 if norm == "batch" else 1)
         if norm != "none" and values == 1:
-            what = f"batch {self.batch} in {self.generator.norm_splits} parts" if norm == "batch" else "instance norm"
+            parts = f" in {self.generator.norm_splits} parts" if self.generator.norm_splits > 1 else ""
+            what = f"batch {self.batch}{parts}" if norm == "batch" else "instance norm"
             raise ValueError(
                 f"{what} with crop_px {self.crop_px} leaves {norm} norm one value at the generator's bottleneck; "
                 "raise batch or crop_px"
@@ -336,7 +340,7 @@ class EvaluationSet(Section):
 
     low: Folder
     normal: Folder | None = None
-    """The references, under the same file names (extension apart); without them only NIQE is measured."""
+    """The references, under the same file names (extension apart); without them there is no PSNR, SSIM and the like."""
     scenes: str | None = None
     """Which images show one scene: a regular expression with one group over the file's name, or a CSV `file,scene`."""
 
@@ -381,7 +385,10 @@ def anchored(path: str, value: Any, folder: Path) -> Any:
     """Return the value of the setting at a dotted path; the relative name of a file in it lies in `folder`."""
     if path not in FILES or not isinstance(value, str) or not value or value in WORDS:
         return value
-    return str((folder / Path(value).expanduser()).resolve())
+    try:
+        return str((folder / Path(value).expanduser()).resolve())
+    except (RuntimeError, ValueError):  # no such user, or a character that no path has: no such file, later
+        return value
 
 
 def canonical(config: Config) -> dict[str, Any]:
@@ -391,8 +398,8 @@ def canonical(config: Config) -> dict[str, Any]:
     named by its content.
     """
     settings = config.model_dump(mode="json", by_alias=True)
-    settings["init"] = _content(config.init)
-    settings["generator"] = _canonical_generator(config.generator)
+    settings["init"] = _named(config.init)
+    settings["generator"] = _canonical_generator(config)
     _drop_without_discriminators(config, settings)
     _drop_without_features(config, settings)
     optimiser = settings["optimiser"]
@@ -405,15 +412,19 @@ def canonical(config: Config) -> dict[str, Any]:
     if config.optimiser.flat == 1 or config.optimiser.schedule == "constant":  # the learning rate never changes
         constant = ("schedule", "flat", "epoch_steps", "period_steps", "after")
         settings["optimiser"] = {name: value for name, value in optimiser.items() if name not in constant}
-    if config.augment.darken == 0:
+    if config.augment.darken == 0 or config.augment.darken_max == 1:
+        settings["augment"]["darken"] = 0.0
         for name in ("darken_min", "darken_max"):
             del settings["augment"][name]
         settings["loss"].pop("sfp_target", None)  # the two targets are the same
     return settings
 
 
-def _canonical_generator(generator: Generator) -> dict[str, Any]:
+def _canonical_generator(config: Config) -> dict[str, Any]:
+    generator = config.generator
     settings = generator.model_dump(mode="json")
+    part = -(-config.batch // generator.norm_splits)
+    settings["norm_splits"] = -(-config.batch // part)  # as many as torch.chunk makes
     attend = settings["attend"]
     if not generator.skips:
         del attend["skips"]
@@ -439,7 +450,10 @@ def _drop_without_discriminators(config: Config, settings: dict[str, Any]) -> No
         local["discriminator"] = False
     if not config.cuts_patches:
         settings["local"] = {"discriminator": False}
-    if stabilise["r1"] == 0:
+    if local.get("patch_px") == config.crop_px:
+        del settings["local"]["border"]  # there is one place
+    if stabilise["r1"] == 0 or stabilise["r1_every"] > config.steps:
+        stabilise["r1"] = 0.0
         del stabilise["r1_every"]
     if not (config.trains_global or config.trains_local):
         for name in ("r1", "r1_every", "spectral_norm", "pool"):
@@ -454,21 +468,30 @@ def _drop_without_features(config: Config, settings: dict[str, Any]) -> None:
         if not (config.trains_global or config.trains_local):
             del settings["loss"]["convention"]
         return
-    settings["vgg"]["weights"] = _content(config.vgg.weights)
+    settings["vgg"]["weights"] = _named(config.vgg.weights)
     if int(config.vgg.layer[4]) <= config.vgg.max_pools:
         settings["vgg"]["max_pools"] = int(config.vgg.layer[4]) - 1  # the layer lies before the last pool
 
 
-def _content(name: str | None) -> str | None:
+def _named(name: str | None) -> str | None:
     """Return a digest of the file called so, so that its place makes no difference; else the name."""
-    if name is None or name in WORDS or not Path(name).is_file():
+    if name is None or name in WORDS or not os.path.isfile(name):  # which bears any text
         return name
-    status = Path(name).stat()
-    return _digest(name, status.st_size, status.st_mtime_ns)
+    return f"sha256:{content(Path(name))}"
+
+
+def content(path: Path) -> str:
+    """Return a digest of a file's content: the first 32 hexadecimal digits of its SHA-256.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    status = path.stat()
+    return _digest(path, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
-def _digest(name: str, size: int, changed_ns: int) -> str:
+def _digest(path: Path, size: int, changed_ns: int) -> str:
     """Return the digest of a file; `size` and `changed_ns` are part of what is remembered, so a change is noticed."""
-    with Path(name).open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()[:32]}"
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]

@@ -16,7 +16,10 @@ from trials.images import Pixels, listed
 from trials.progress import DataError
 from trials.sets import EvaluationImage
 
-__all__ = ["EvaluationImage", "TrainingImages", "check", "digest", "load_evaluation", "load_training", "provenance"]
+__all__ = [
+    "EvaluationImage", "TrainingImages", "check", "digest", "load_evaluation", "load_training", "misfits", "provenance",
+    "scenes",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,31 @@ def check(config: Config, data: Data) -> list[str]:
             problems.append(
                 f"data.confirm.{name}: expected images that the search never sees, but {wanted.low} is also "
                 f"data.evaluate.{other}"
+            )
+    return problems
+
+
+def misfits(config: Config, data: Data) -> list[str]:
+    """Return which images are too small for this configuration: `where: what` each. Reads no more than sizes.
+
+    Raises:
+        DataError: if a folder or a file cannot be used.
+    """
+    if data.source == "photos":
+        training = {"the bundled photographs": [photos.file(name) for name in photos.TRAINING]}
+    else:
+        training = {f"data.{role}: {folder}": images.find(folder) for role, folder in _training_folders(data).items()}
+    problems = []
+    for where, paths in training.items():
+        problems += _too_small(where, {path.name: images.size(path) for path in paths}, config.crop_px)
+    smallest = (1 << config.generator.depth) + 1
+    scored = [] if config.generator.norm != "instance" else [path for role, path in _files(data) if role[:5] == "score"]
+    for path in scored:
+        height, width = images.size(path)
+        if max(height, width) < smallest:
+            problems.append(
+                f"data.evaluate: {path}: expected a side of {smallest} px or more, since generator.norm is instance "
+                f"and generator.depth {config.generator.depth}, got {width} x {height}"
             )
     return problems
 

@@ -43,9 +43,11 @@ def duality_gap(gan: Gan, batches: Batches, *, steps: int) -> float:
 
 def _copied(gan: Gan) -> Gan:
     """Return a copy that trains on by itself; VGG16 and what is only read are shared."""
+    generator = copy.deepcopy(gan.generator)
+    generator.__dict__.pop("train_forward", None)  # a compiled one is bound to the original
     copied = Gan(
         config=gan.config,
-        generator=copy.deepcopy(gan.generator),
+        generator=generator,
         average=None,
         views=copy.deepcopy(gan.views),
         features=gan.features,

@@ -7,7 +7,6 @@ be used, and nothing was written; 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections import defaultdict
@@ -295,17 +294,10 @@ def _enhance_file(
         )
     else:
         after = enhance(generator, before, tile_px=arguments.tile or None, official=arguments.official, done=done)
-    _write(job.target, after)
+    images.write(job.target, after)
     if job.compare is not None:
         height, width = after.shape[:2]  # the official way loses a pixel of an odd size
-        _write(job.compare, np.hstack([before[:height, :width], after]))
-
-
-def _write(path: Path, image: Pixels) -> None:
-    """Write a picture whole or not at all."""
-    aside = path.with_name(f".{path.name}.part")
-    images.write(aside, image)
-    os.replace(aside, path)
+        images.write(job.compare, np.hstack([before[:height, :width], after]))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import math
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -198,17 +198,19 @@ def _number(value: float | None) -> str:
 def _write_csv(path: Path, rows: Iterable[Row]) -> None:
     """Write one line for each image and method (`input`, `output`); a metric without a value is left empty."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.part")
     keys = [metric.key for metric in METRICS if metric.per_image]
-    with aside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["set", "image", "scene", "method", *keys])
-        for row in rows:
-            for method, one in zip(("input", "output"), row, strict=True):
-                values = [one.metrics.get(key, math.nan) for key in keys]
-                cells = ["" if math.isnan(value) else repr(value) for value in values]
-                writer.writerow([one.set, one.image, one.scene, method, *cells])
-    os.replace(aside, path)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["set", "image", "scene", "method", *keys])
+    for row in rows:
+        for method, one in zip(("input", "output"), row, strict=True):
+            values = [one.metrics.get(key, math.nan) for key in keys]
+            cells = ["" if math.isnan(value) else repr(value) for value in values]
+            writer.writerow([one.set, one.image, one.scene, method, *cells])
+    try:
+        path.write_text(text.getvalue(), encoding="utf-8", newline="")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 if __name__ == "__main__":

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from trials.progress import DataError
 
-__all__ = ["SUFFIXES", "Pixels", "find", "listed", "read", "write"]
+__all__ = ["SUFFIXES", "Pixels", "find", "listed", "read", "size", "write"]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -70,10 +71,37 @@ def read(path: Path) -> Pixels:
         ) from error
 
 
+def size(path: Path) -> tuple[int, int]:
+    """Return an image's height and width as it is to be seen, from its header.
+
+    Raises:
+        DataError: if the file cannot be read, or is no image.
+    """
+    try:
+        with Image.open(path) as file:
+            width, height = file.size
+            turned = file.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+    except DAMAGED as error:
+        raise DataError(
+            f"{path}: not an image, or damaged ({_first_line(error)}); copy or download it again"
+        ) from error
+    return (width, height) if turned else (height, width)
+
+
 def write(path: Path, image: Pixels) -> None:
-    """Write an 8-bit image (H, W, 3) as PNG; missing folders are made."""
+    """Write an 8-bit image (H, W, 3) as PNG, whole or not at all; missing folders are made.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image).save(path, format="PNG", compress_level=1)
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        Image.fromarray(image).save(aside, format="PNG", compress_level=1)
+        os.replace(aside, path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def listed(names: list[str]) -> str:

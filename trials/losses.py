@@ -3,8 +3,8 @@
 The paper sums both halves of an adversarial loss. The code takes their mean, but for the generator's least-squares
 loss, which has one half only. `loss.convention` says which of these factors are used; the code's are the default:
 
-    kind                         discriminator                               generator
-    relativistic_least_squares   (mean (r - F - 1)^2 + mean (f - R + 1)^2) / 2   (mean (f - R - 1)^2 + mean (r - F + 1)^2) / 2
+    kind                         discriminator                                   generator
+    relativistic_least_squares   (mean (r - F - 1)^2 + mean (f - R)^2) / 2       (mean (f - R - 1)^2 + mean (r - F)^2) / 2
     least_squares                (mean (r - 1)^2 + mean f^2) / 2                 mean (f - 1)^2
     hinge                        (mean max(0, 1 - r) + mean max(0, 1 + f)) / 2   -mean f
     logistic                     (mean log(1 + e^-r) + mean log(1 + e^f)) / 2    mean log(1 + e^-f)

@@ -53,7 +53,7 @@ class Event:
         step: the step at which it happened.
         kind: `spike` or `drop` of a network's gradient norm, `nonfinite` (a gradient or a loss), or `collapse` of the
             output.
-        subject: what it happened to: a network, a loss, `output`.
+        subject: what it happened to: a network, `losses`, `output`.
         value: how much, in the unit that `text` names.
         text: a sentence.
     """

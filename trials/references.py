@@ -12,7 +12,7 @@ from trials.config import Data
 from trials.data import EvaluationImage, load_evaluation, load_training
 from trials.images import Pixels
 from trials.metrics import mean_luminance, mean_scores, scaled, score
-from trials.progress import DataError, ImageScore, Report
+from trials.progress import DataError, DivergedError, ImageScore, Report
 
 __all__ = ["gamma", "references", "training_gain"]
 
@@ -33,8 +33,8 @@ def references(data: Data, folder: Path, weights: Mapping[str, Path]) -> dict[st
         pictures. Paths are relative to `folder`.
 
     Raises:
-        DataError: if a folder or a file cannot be used, or the low-light training images are black.
-        DivergedError: if the output of a generator is not finite.
+        DataError: if a folder or a file cannot be used, the low-light training images are black, or the output of a
+            generator is not finite.
     """
     gain = training_gain(data)
     scored = load_evaluation(data)
@@ -77,7 +77,14 @@ def _trained(weights: Path) -> Callable[[Pixels], Pixels]:
     from trials.weights import load
 
     generator = load(weights, device())
-    return lambda image: enhance(generator, image)
+
+    def enhanced(image: Pixels) -> Pixels:
+        try:
+            return enhance(generator, image)
+        except DivergedError as error:
+            raise DataError(f"{weights}: {error}; expected the weights of a generator that works") from error
+
+    return enhanced
 
 
 def _report(name: str, method: Callable[[Pixels], Pixels], scored: list[EvaluationImage], *, folder: Path) -> Report:

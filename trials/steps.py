@@ -169,11 +169,17 @@ def _views(config: Config) -> tuple[View, ...]:
 
 
 def _initial(generator: Generator, path: Path) -> dict[str, Tensor]:
-    """Return the weights in a file, which fit the generator."""
+    """Return the weights in a file, which fit the generator; without an attention channel those of theirs are left out.
+
+    So published weights can start a training without attention.
+    """
     try:
         theirs, ours = read_state(path), generator.state_dict()
     except DataError as error:
         raise DataError(f"init: {error}") from error
+    first = "conv1_1.weight"
+    if theirs[first].shape[1] == 4 and ours[first].shape[1] == 3:
+        theirs[first] = theirs[first][:, :3]
     mine, other = ({name: tuple(value.shape) for name, value in state.items()} for state in (ours, theirs))
     differing = [
         f"{name} is {mine.get(name)}, there {other.get(name)}"

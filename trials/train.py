@@ -125,6 +125,8 @@ def train(
     if resume is not None:
         done = checkpoint.restore(resume, training.gan, training.monitor, origin)
     folder.mkdir(parents=True, exist_ok=True)
+    if done >= config.steps and not (folder / "generator.pt").exists():
+        checkpoint.save_generator(folder, training.gan)
     for steps in intervals(config, done):
         tally = _Tally(steps[0] - 1)
         try:
@@ -207,7 +209,8 @@ def _evaluated(training: _Training, step: int, folder: Path) -> tuple[list[Image
     try:
         scores, written = evaluate(training.gan.result, training.members, pictures=pictures)
     except DivergedError as error:
-        raise DivergedError(f"step {step}: {error}", _broken(step, {"output": math.nan})) from error
+        text = f"step {step}: {error}"
+        raise DivergedError(text, [Event(step, "nonfinite", "output", math.nan, text)]) from error
     return scores, {name: path.relative_to(folder) for name, path in written.items()}
 
 
@@ -251,20 +254,13 @@ def _look(training: _Training, measured: list[dict[str, float]], tally: _Tally) 
     """Add the measures of the steps after `tally.step`, up to one whose loss is not finite."""
     for measures in measured:
         number = tally.step = tally.step + 1
+        tally.events += training.monitor.look(number, [measures])
         broken = {name: value for name, value in measures.items() if name[:5] == "loss/" and not math.isfinite(value)}
         if broken:
             text = f"step {number}: {', '.join(broken)} became infinite or not a number"
-            raise DivergedError(text, _broken(number, broken))
-        tally.events += training.monitor.look(number, [measures])
+            raise DivergedError(text, [Event(number, "nonfinite", "losses", next(iter(broken.values())), text)])
         for name, value in measures.items():
             tally.sums[name].append(value)
-
-
-def _broken(step: int, values: dict[str, float]) -> list[Event]:
-    return [
-        Event(step, "nonfinite", name, value, f"step {step}: {name} became infinite or not a number")
-        for name, value in values.items()
-    ]
 
 
 def seconds(config: Config, data: Data, *, threads: int) -> float:

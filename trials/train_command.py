@@ -158,10 +158,13 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     rows = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except json.JSONDecodeError:
-            if line.endswith("}"):
-                raise TrainError(f"{path}: line {number} is no JSON; correct it, or train anew") from None
+            row = None
+        if isinstance(row, dict) and {"step", "checkpoint"} <= row.keys():
+            rows.append(row)
+        elif line.endswith("}"):
+            raise TrainError(f"{path}: line {number} is no report of a training; correct it, or train anew")
     return rows
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from ray import tune
 
+from trials.disk import no_room
 from trials.progress import DataError, DivergedError, Report
 
 __all__ = ["trainable"]
@@ -73,7 +74,10 @@ def _result(report: Report, task: dict[str, Any], seconds: float) -> dict[str, A
 
 
 def _outcome(error: Exception) -> dict[str, str]:
-    """Return how a trial ended that did not end well: its state, the kind of failure, a sentence and the traceback."""
+    """Return how a trial ended that did not end well: its state, the kind of failure, a sentence and the traceback.
+
+    A disk that is full is no fault of the trial, which stays PLANNED.
+    """
     state, kind = "FAILED", "bug"
     if isinstance(error, DivergedError):
         state, kind = "DIVERGED", ""
@@ -81,6 +85,8 @@ def _outcome(error: Exception) -> dict[str, str]:
         kind = "data"
     elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         kind = "memory"
+    elif full := no_room(error):
+        state, kind, error = "PLANNED", "disk", full
     said = f"{type(error).__name__}: {error}"
     return {"state": state, "kind": kind, "message": f"{said}\n\n{traceback.format_exc()}"}
 

@@ -12,7 +12,7 @@ from trials.progress import Report
 
 __all__ = [
     "METRICS", "RESULTS_VERSION", "Config", "Data", "Metric",
-    "anchored", "canonical", "check", "digest", "provenance", "references", "scenes", "seconds", "train",
+    "anchored", "canonical", "check", "digest", "misfits", "provenance", "references", "scenes", "seconds", "train",
 ]  # fmt: skip
 
 RESULTS_VERSION = "2"
@@ -84,12 +84,22 @@ def check(config: Config, data: Data) -> list[str]:
     """Return what is wrong with the data or files of weights, or with this configuration on them: `where: what`."""
     from trials.data import check
 
-    problems = check(config, data)
-    if config.init is not None or (config.compares_features and config.vgg.weights != "random"):
-        from trials.steps import check_weights  # loads torch
+    return check(config, data) + _weights(config)
 
-        problems += check_weights(config)
-    return problems
+
+def misfits(config: Config, data: Data) -> list[str]:
+    """Return what is wrong with this configuration on sound data, as `check`, from files of weights and image sizes."""
+    from trials.data import misfits
+
+    return misfits(config, data) + _weights(config)
+
+
+def _weights(config: Config) -> list[str]:
+    if config.init is None and (not config.compares_features or config.vgg.weights == "random"):
+        return []
+    from trials.steps import check_weights  # loads torch
+
+    return check_weights(config)
 
 
 def digest(data: Data) -> str:

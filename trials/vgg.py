@@ -15,9 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trials.config import VGG_LAYERS, Vgg
+from trials import torch_file
+from trials.config import VGG_LAYERS, Vgg, content
 from trials.progress import DataError
 from trials.randomness import Streams
+from trials.torch_file import DamagedError
 
 __all__ = ["Features"]
 
@@ -95,7 +97,7 @@ def _parameters(vgg: Vgg) -> dict[str, tuple[Tensor, Tensor]]:
     if vgg.weights == "random":
         first = 1 if vgg.input == "torchvision" else 255
         return {name: _random(name, shape, scale=first if name == "conv1_1" else 1) for name, shape in shapes.items()}
-    state = _download(vgg) if vgg.weights == "imagenet" else _read(Path(vgg.weights))
+    state = _download(vgg) if vgg.weights == "imagenet" else _read(Path(vgg.weights), vgg)
     return _select(state, shapes, origin=f"vgg.weights: {vgg.weights}")
 
 
@@ -126,16 +128,25 @@ def _download(vgg: Vgg) -> Mapping[str, Any]:
     return state
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+SCALES = {"397923af": ("torchvision",), "88682ab5": ("raw", "centred")}
+"""The published files of torchvision by the beginning of their SHA-256: on which scales they see images."""
+
+
+def _read(path: Path, vgg: Vgg) -> Mapping[str, Any]:
     expected = "expected `imagenet`, `random`, or a file of torch.save with the state dict of VGG16"
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch_file.read(path)
     except FileNotFoundError as error:
         raise DataError(f"vgg.weights: {path}: no such file; {expected}") from error
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+    except (OSError, DamagedError) as error:
         raise DataError(f"vgg.weights: {path} cannot be read ({type(error).__name__}); {expected}") from error
     if not isinstance(state, Mapping):
         raise DataError(f"vgg.weights: {path} holds a {type(state).__name__}; {expected}")
+    scales = SCALES.get(content(path)[:8], (vgg.input,))
+    if vgg.input not in scales:
+        raise DataError(
+            f"vgg.input: {path} was trained on another scale than {vgg.input}; set it to {' or '.join(scales)}"
+        )
     return state
 
 

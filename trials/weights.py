@@ -5,8 +5,6 @@ Files are read with torch's restricted unpickler: data only, no code that a file
 
 from __future__ import annotations
 
-import hashlib
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,10 +15,11 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from trials import config
+from trials import config, torch_file
 from trials.images import listed
 from trials.networks import Generator
 from trials.progress import DataError
+from trials.torch_file import DamagedError
 
 __all__ = ["describe", "digest", "load", "read_state"]
 
@@ -77,9 +76,11 @@ def describe(state: Mapping[str, Tensor]) -> config.Generator:
         ValidationError: if the width or the depth is beyond what a generator can have.
     """
     outputs, inputs = state["conv1_1.weight"].shape[:2]
-    depth = sum(re.fullmatch(r"deconv\d+\.weight", name) is not None for name in state)
+    found = {name for name in state if re.fullmatch(r"(de)?conv\w+\.weight", name)}
+    depth = min(range(1, 7), key=lambda depth: len(found ^ _convolutions(depth)))  # whatever is missing
     decoder, deepest = state.get(f"conv{depth + 2}_1.weight"), state.get(f"deconv{depth + 1}.weight")
-    norm = "batch" if "bn1_1.running_mean" in state else "instance" if "bn1_1.weight" in state else "none"
+    norms = [name for name in state if name.startswith("bn")]
+    norm = "batch" if any("running" in name for name in norms) else "instance" if norms else "none"
     return config.Generator.model_validate({
         "width": outputs,
         "depth": depth,
@@ -90,6 +91,13 @@ def describe(state: Mapping[str, Tensor]) -> config.Generator:
     })  # fmt: skip
 
 
+def _convolutions(depth: int) -> set[str]:
+    """Return the names of the weights of all convolutions of a generator of this depth."""
+    last = 2 * depth + 1
+    blocks = {f"conv{stage}_{place}.weight" for stage in range(1, last + 1) for place in (1, 2)}
+    return blocks | {f"deconv{stage}.weight" for stage in range(depth + 1, last)} | {f"conv{last + 1}.weight"}
+
+
 def digest(path: Path) -> str:
     """Return a digest of a file's content: the first 32 hexadecimal digits of its SHA-256.
 
@@ -97,8 +105,7 @@ def digest(path: Path) -> str:
         DataError: if the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+        return config.content(path)
     except OSError as error:
         raise DataError(f"{path}: the weights cannot be read ({error.strerror}); {EXPECTED}") from error
 
@@ -129,6 +136,8 @@ def _content(path: Path) -> _Content:
     if not isinstance(loaded, Mapping):
         raise DataError(f"{path}: the file holds a {type(loaded).__name__}; {EXPECTED}")
     if {"origin", "networks"} <= loaded.keys():
+        if not (isinstance(loaded["origin"], Mapping) and isinstance(loaded["networks"], Mapping)):
+            raise DataError(f"{path}: this is no checkpoint of this trainer; {EXPECTED}")
         return _Content(dict(_of_checkpoint(loaded)), _settings_of(loaded["origin"], path))
     state = {str(name).removeprefix("module."): value for name, value in loaded.items()}
     return _Content({name: value for name, value in state.items() if isinstance(value, Tensor)}, None)
@@ -136,30 +145,25 @@ def _content(path: Path) -> _Content:
 
 def _unpickled(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch_file.read(path)
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file of weights; {EXPECTED}") from error
-    except pickle.UnpicklingError as error:
-        named = re.search(r"(?:GLOBAL|global|class|function) `?([\w.]+\.[\w.]+)", str(error))
-        if named:
-            raise DataError(
-                f"{path}: the file holds a pickled object that needs the code {named[1]}, perhaps a whole module, and "
-                f"such code is never run; {EXPECTED}, as torch.save(network.state_dict(), FILE) writes it"
-            ) from error
-        raise DataError(f"{path}: the file is no weights of torch, or damaged; {EXPECTED}") from error
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise DataError(f"{path}: the weights cannot be read ({reason}); {EXPECTED}") from error
-    except (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:  # of damaged files
-        raise DataError(
-            f"{path}: the file is no weights of torch, or damaged ({type(error).__name__}); {EXPECTED}"
-        ) from error
+    except DamagedError as error:
+        if error.code:
+            raise DataError(
+                f"{path}: the file holds a pickled object that needs the code {error.code}, perhaps a whole module, "
+                f"and such code is never run; {EXPECTED}, as torch.save(network.state_dict(), FILE) writes it"
+            ) from error
+        raise DataError(f"{path}: the file is no weights of torch, or damaged ({error}); {EXPECTED}") from error
 
 
 def _of_checkpoint(content: Mapping[str, Any]) -> Mapping[str, Tensor]:
     """Return the state that the trainer evaluates: the generator's, or its average where one is kept."""
     networks: Mapping[str, Mapping[str, Tensor]] = content["networks"]
-    return networks.get("average", networks["generator"])
+    return networks.get("average") or networks.get("generator") or {}
 
 
 def _settings_of(origin: Mapping[str, Any], path: Path) -> config.Generator:
@@ -207,6 +211,8 @@ def _require_generator(state: Mapping[str, Tensor], path: Path) -> None:
         raise DataError(
             f"{path}: this looks like a discriminator's weights (model.0.weight, as in *_net_D_A.pth); {EXPECTED}"
         )
+    if first is None and "conv1_2.weight" in state:
+        raise DataError(f"{path}: not the weights of a generator: missing: conv1_1.weight; {EXPECTED}")
     found = listed(list(state)) if state else "no tensor"
     if first is not None:
         found = f"conv1_1.weight of shape {tuple(first.shape)} instead of (width, 4 or 3, 3, 3)"
@@ -224,7 +230,15 @@ def _require_fitting(
         for name, value in state.items()
         if value is not None and value.shape != wanted[name].shape
     ]
-    faults = (("missing", missing), ("of another shape", other), ("not a generator's", unknown))
+    strange = [
+        f"{name} (of {value.dtype})"
+        for name, value in state.items()
+        if value is not None and (value.is_meta or value.is_floating_point() != wanted[name].is_floating_point())
+    ]
+    faults = (
+        ("missing", missing), ("of another shape", other), ("no numbers of floating point", strange),
+        ("not a generator's", unknown),
+    )  # fmt: skip
     said = "; ".join(f"{what}: {listed(names)}" for what, names in faults if names)
     if said:
         raise DataError(f"{path}: not the weights of this generator of {len(wanted)} entries: {said}")

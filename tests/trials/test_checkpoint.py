@@ -1,4 +1,7 @@
 import dataclasses
+import errno
+import resource
+import signal
 
 import pytest
 import torch
@@ -125,6 +128,24 @@ def test_a_state_dict_is_no_checkpoint(tiny, tmp_path):
     write(tmp_path / "generator.pt", gan.generator.state_dict())
     with pytest.raises(TrainError, match=r"generator\.pt is no checkpoint of this trainer"):
         restore(tmp_path / "generator.pt", gan, origin)
+
+
+def test_a_full_disk_is_an_error_of_the_disk_and_leaves_the_old_file_whole(tmp_path):
+    """Under the real torch.save, whose archive writer hides the cause, with a limit on the size of files."""
+    path = tmp_path / "checkpoint-1.pt"
+    write(path, {"step": 1})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        with pytest.raises(OSError, match="File too large") as raised:
+            write(path, {"step": 2, "weights": torch.zeros(1_000_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert (raised.value.errno, raised.value.filename) == (errno.EFBIG, str(path))
+    assert torch.load(path, weights_only=True) == {"step": 1}
+    assert [one.name for one in tmp_path.iterdir()] == ["checkpoint-1.pt"]
 
 
 def test_a_write_that_breaks_off_leaves_the_old_file_whole(tmp_path, monkeypatch):

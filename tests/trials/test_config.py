@@ -186,7 +186,7 @@ def test_a_generator_that_starts_from_two_copies_of_a_file_trains_equally(tiny, 
         ({**NO_DISCRIMINATORS, **NO_FEATURES}, "the generator learns from nothing: every weight in `loss` is 0"),
         ({"loss.global_weight": 0, "loss.local_weight": 0, **NO_FEATURES, "loss.total_variation": 1.0},
          "the generator learns from nothing"),
-        ({"crop_px": 16, "local.patch_px": 8, "batch": 1}, "batch 1 in 1 parts with crop_px 16 leaves batch norm one "
+        ({"crop_px": 16, "local.patch_px": 8, "batch": 1}, "batch 1 with crop_px 16 leaves batch norm one "
          "value at the generator's bottleneck; raise batch or crop_px"),
         ({"crop_px": 16, "local.patch_px": 8, "batch": 3, "generator.norm_splits": 2}, "batch 3 in 2 parts .* one"),
         ({"crop_px": 16, "local.patch_px": 8, "batch": 10, "generator.norm_splits": 4}, "batch 10 in 4 parts .* one"),

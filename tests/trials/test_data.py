@@ -212,6 +212,21 @@ def test_missing_photographs_are_problems(monkeypatch):
     assert len(data.check(CROP_64, Data())) == 6
 
 
+def test_a_configuration_that_does_not_fit_the_images_is_found_from_their_sizes(folders):
+    described = settings(folders)
+    assert data.misfits(CROP_64, described) == []
+    (low, normal) = data.misfits(Config(crop_px=80), described)
+    said = "2 of 2 training images are smaller than crop_px = 80: a.png (80 x 64), b.png (80 x 64); lower"
+    assert low.startswith(f"data.low: {folders / 'low'}: {said}")
+    assert normal.startswith(f"data.normal: {folders / 'normal'}: 1 of 1")
+    deep = Config(crop_px=128, generator={"depth": 6, "norm": "instance"})
+    assert data.misfits(deep, Data()) == []
+    write(folders / "DICM" / "4.png", height=64, width=64)
+    found = [problem for problem in data.misfits(deep, described) if "expected a side of 65 px or more" in problem]
+    assert len(found) == 1
+    assert found[0].startswith(f"data.evaluate: {folders / 'DICM' / '4.png'}")
+
+
 def test_checking_and_digesting_load_no_torch():
     program = (
         "import sys; from trials import trainer as t; config = t.Config(vgg={'weights': 'random'}); "

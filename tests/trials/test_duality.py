@@ -184,6 +184,17 @@ def test_the_gap_leaves_everything_as_it_was_and_the_training_goes_on_equally(sm
     assert changed(state_of(plain), state_of(gan)) == set()
 
 
+def test_compiled_networks_have_the_same_gap_and_stay_as_they_were_too(small, monkeypatch):
+    compiler = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda call: compiler(call, backend="eager"))
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda network: None)
+    gan, plain = trained(small({"compute.compile": True}), 3), trained(small(), 3)
+    assert changed(state_of(plain), state_of(gan)) == set()
+    gap = duality_gap(gan, batches_of(small()), steps=3)
+    assert changed(state_of(plain), state_of(gan)) == set()
+    assert gap == pytest.approx(duality_gap(plain, batches_of(small()), steps=3), rel=1e-4)
+
+
 def test_the_same_gap_is_found_again(small):
     config = small(EVERYTHING)
     gan = trained(config, 3)

@@ -1,9 +1,10 @@
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from trials import images
 from trials.progress import DataError
@@ -129,3 +130,29 @@ def test_a_folder_that_holds_no_image_is_named_with_what_it_holds(tmp_path):
         images.find(tmp_path / "0.raw")
     with pytest.raises(DataError, match="expected a folder of images, but it does not exist"):
         images.find(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_the_size_is_that_of_the_pixels_without_reading_them(tmp_path, orientation):
+    picture, path = Image.new("RGB", (30, 20)), tmp_path / "a.jpg"
+    exif = picture.getexif()
+    exif[ExifTags.Base.Orientation] = orientation
+    picture.save(path, exif=exif)
+    assert images.size(path) == images.read(path).shape[:2]
+
+
+def test_a_picture_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    images.write(path, np.zeros((4, 4, 3), np.uint8))
+    before = path.read_bytes()
+
+    def full(self, file, **_):
+        Path(file).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(OSError, match="No space left") as raised:
+        images.write(path, np.ones((4, 4, 3), np.uint8))
+    assert raised.value.filename == str(path)
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["a.png"]

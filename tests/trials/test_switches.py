@@ -947,6 +947,15 @@ def test_a_compiled_training_has_the_same_losses(full):
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
+def test_a_generator_without_an_attention_channel_starts_from_one_that_has_it(full, tmp_path):
+    other = gan_of(full(), Streams(77))
+    save_generator(tmp_path, other)
+    settings = {"init": str(tmp_path / "generator.pt"), "generator.attention": "none"}
+    started, theirs = gan_of(full(settings)).generator.state_dict(), other.generator.state_dict()
+    assert torch.equal(started.pop("conv1_1.weight"), theirs["conv1_1.weight"][:, :3])
+    assert all(torch.equal(value, theirs[name]) for name, value in started.items())
+
+
 def test_a_generator_starts_from_a_file_and_nothing_else_does(full, tmp_path):
     other = gan_of(full(), Streams(77))
     save_generator(tmp_path, other)

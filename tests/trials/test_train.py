@@ -160,7 +160,7 @@ def test_a_training_that_breaks_down_leaves_its_curves_and_says_at_which_step(ti
     assert (first.step, last.step) == (22, 25)
     assert (last.images, last.checkpoint, last.pictures) == ([], None, {})
     assert math.isfinite(last.metrics["loss/sfp_local"])
-    assert [(event.step, event.kind, event.subject) for event in last.events] == [(25, "nonfinite", "loss/sfp_local")]
+    assert [(event.step, event.kind, event.subject) for event in last.events] == [(25, "nonfinite", "losses")]
 
 
 def test_weights_that_break_at_the_very_last_step_are_noticed(tiny, folders, tmp_path):

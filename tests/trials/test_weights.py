@@ -1,6 +1,7 @@
 import hashlib
 import io
 import pickle
+import re
 from collections import OrderedDict
 from pathlib import Path
 
@@ -243,3 +244,30 @@ def test_a_path_that_is_no_file_is_refused(tmp_path, name, said):
 def test_the_digest_is_that_of_the_content(tmp_path):
     path = saved(tmp_path, state_of(width=1))
     assert weights.digest(path) == hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+
+
+NAMES = [name for name in official.generator(width=1).state_dict() if not name.endswith("num_batches_tracked")]
+
+
+@pytest.mark.parametrize("missing", NAMES)
+def test_whichever_entry_is_missing_it_alone_is_named(tmp_path, missing):
+    state = official.generator(width=2).state_dict()
+    del state[missing]
+    torch.save(state, tmp_path / "200_net_G_A.pth")
+    with pytest.raises(DataError, match=rf"missing: {re.escape(missing)}(;|$)"):
+        weights.read_state(tmp_path / "200_net_G_A.pth")
+
+
+@pytest.mark.parametrize("content", [{"origin": 3, "networks": {}}, {"origin": {}, "networks": {}}])
+def test_what_only_looks_like_a_checkpoint_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / "checkpoint-1.pt")
+    with pytest.raises(DataError, match="expected a generator's"):
+        weights.read_state(tmp_path / "checkpoint-1.pt")
+
+
+def test_weights_that_are_no_floating_point_numbers_are_refused(tmp_path):
+    state = official.generator(width=2).state_dict()
+    state["conv3_1.weight"] = state["conv3_1.weight"].to(torch.int8)
+    torch.save(state, tmp_path / "G.pth")
+    with pytest.raises(DataError, match=r"no numbers of floating point: conv3_1\.weight \(of torch\.int8\)$"):
+        weights.read_state(tmp_path / "G.pth")

@@ -1,0 +1,32 @@
+import errno
+
+import pytest
+
+from trials.disk import no_room
+
+
+def raised(error, *, cause=None, before=None):
+    error.__cause__, error.__context__ = cause, before
+    return error
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+QUOTA = OSError(errno.EDQUOT, "Disk quota exceeded")
+LARGE = OSError(errno.EFBIG, "File too large")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (FULL, FULL),
+        (QUOTA, QUOTA),
+        (LARGE, LARGE),
+        (raised(RuntimeError("unexpected pos"), cause=FULL), FULL),
+        (raised(RuntimeError("unexpected pos"), before=raised(ValueError(), before=FULL)), FULL),
+        (PermissionError(errno.EACCES, "Permission denied"), None),
+        (OSError("encoder error"), None),
+        (ZeroDivisionError(), None),
+    ],
+)
+def test_an_error_or_what_led_to_it_tells_of_a_full_disk(error, said):
+    assert no_room(error) is said
