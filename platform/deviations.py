@@ -12,27 +12,39 @@ __all__ = ["deviations"]
 FREE = ("resources", "tracking", "budget", "reference")
 """Sections that change no result and no verdict."""
 
+SETTINGS = ("train", "components", "variants")
+"""Sections that hold settings of the trainer."""
+
 _NOTHING = object()
 
 
-def deviations(before: Mapping[str, Any], after: Mapping[str, Any], *, same_images: bool = False) -> list[str]:
+def deviations(
+    before: Mapping[str, Any], after: Mapping[str, Any], *, same_images: bool = False, same_trials: bool = False
+) -> list[str]:
     """Return a sentence for each setting that was declared otherwise before the first trial.
 
     Args:
         before: the resolved spec that held so far.
         after: the resolved spec that holds from now on.
         same_images: whether the images are the same, byte for byte; then it does not matter where they lie.
+        same_trials: whether every variant has the trials that it had; then another value of a setting, such as the
+            place of a file of weights, changes no result.
     """
     old, new = _flat(before), _flat(after)
     changed = [path for path in sorted(old.keys() | new.keys()) if old.get(path, _NOTHING) != new.get(path, _NOTHING)]
-    return [
-        f"{path}: {_shown(old, path)} became {_shown(new, path)}" for path in changed if not _free(path, same_images)
-    ]
+    counted = [path for path in changed if not _free(path, same_images)]
+    if same_trials:
+        counted = [path for path in counted if not (path in old and path in new and _is_setting(path))]
+    return [f"{path}: {_shown(old, path)} became {_shown(new, path)}" for path in counted]
 
 
 def _free(path: str, same_images: bool) -> bool:
     parts = path.split(".")
     return parts[0] in FREE or (same_images and parts[0] == "data" and parts[-1] in ("low", "normal"))
+
+
+def _is_setting(path: str) -> bool:
+    return path.split(".")[0] in SETTINGS
 
 
 def _shown(values: Mapping[str, Any], path: str) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-__all__ = ["LedgerError", "Problem", "SpecError", "SweepError", "shown"]
+__all__ = ["LedgerError", "Problem", "SpecError", "SweepError", "full", "shown"]
 
 
 class SweepError(Exception):
@@ -40,6 +41,11 @@ class SpecError(SweepError):
 
 class LedgerError(SweepError):
     """The ledger cannot be used."""
+
+
+def full(folder: Path, said: str) -> str:
+    """Return the sentence about a folder that cannot be written to for want of room; `said` is the system's word."""
+    return f"the storage {folder} is full ({said}); make room, then the same command goes on"
 
 
 def shown(value: Any) -> str:

@@ -33,6 +33,8 @@ class Job:
     capacity: Callable[[], int]
     reason: str = ""
     """Why no more trials start although some have no result; empty if there is no such reason."""
+    halt: str = ""
+    """Why none may start from now on: the storage is full. Empty while nothing speaks against it."""
 
     def task(self, cell: Cell) -> str:
         """Return what a worker needs to train the cell's trial, as JSON; see `trials.trainable`."""

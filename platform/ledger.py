@@ -19,7 +19,7 @@ from typing import Any
 from analysis import schema
 from analysis.schema import PLANNED, RUNNING
 from platform.design import Variant
-from platform.errors import LedgerError
+from platform.errors import LedgerError, full
 from platform.plan import Cell
 
 __all__ = ["Ledger", "Resume"]
@@ -273,7 +273,10 @@ class Ledger:
         self.states[trial] = state
 
     def release(self, trial: str, outcome: str, now: float) -> None:
-        """Record that an attempt was lost or interrupted: the trial is planned again, from its last checkpoint."""
+        """Record that an attempt was lost, interrupted, or found the disk full.
+
+        The trial is planned again, from its last checkpoint.
+        """
         number = self._numbers[trial]
         with self._transaction() as db:
             db.execute(
@@ -311,10 +314,14 @@ class Ledger:
         return float(first), float(last)
 
     def close(self) -> None:
-        """Close the ledger, with everything in its one file, and let another driver have it."""
+        """Close the ledger, with everything in its one file if there is room, and let another driver have it."""
         if self._lock.closed:
             return
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:  # the file beside it then goes on holding what it lacks
+                raise
         self._db.close()
         self._lock.close()
 
@@ -323,10 +330,13 @@ class Ledger:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield self._db
-        except BaseException:
-            self._db.execute("ROLLBACK")
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            if self._db.in_transaction:  # else SQLite has rolled it back itself
+                self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                raise LedgerError(full(self.folder, str(error))) from error
             raise
-        self._db.execute("COMMIT")
 
 
 def _locked(path: Path) -> Any:

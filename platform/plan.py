@@ -92,6 +92,7 @@ def plan(
     capacity: int,
     spent_s: float = 0,
     budget_s: float | None = None,
+    halt: str = "",
 ) -> Next | Wait | Done:
     """Return what to do next.
 
@@ -101,14 +102,17 @@ def plan(
         capacity: how many trials may be RUNNING at once.
         spent_s: seconds of training so far, over all attempts.
         budget_s: seconds after which no trial starts; None for no limit.
+        halt: why no trial may start for another reason; empty if there is none.
     """
     running = sum(state == RUNNING for state in states.values())
     waiting = (cell for cell in cells if states.get(cell.trial, PLANNED) == PLANNED)
     candidate = next(waiting, None)
     if candidate is None:
         return Wait() if running else Done()
-    if budget_s is not None and spent_s >= budget_s:
-        return Wait() if running else Done(f"the budget of {budget_s / 3600:g} hours is spent")
+    if not halt and budget_s is not None and spent_s >= budget_s:
+        halt = f"the budget of {budget_s / 3600:g} hours is spent; raise budget.hours to go on"
+    if halt:
+        return Wait() if running else Done(halt)
     return Next(candidate) if running < capacity else Wait()
 
 

@@ -13,9 +13,11 @@ __all__ = ["digests", "score", "unscored"]
 
 
 def digests(reference: Mapping[str, str]) -> dict[str, str]:
-    """Return the SHA-256 of each file of weights, by the model's name."""
+    """Return the SHA-256 of each file of weights that exists, by the model's name."""
     found = {}
     for name, path in reference.items():
+        if not Path(path).is_file():
+            continue
         with Path(path).open("rb") as file:
             found[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return found

@@ -8,6 +8,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from analysis.schema import COMPLETED, FAILED, PLANNED, RUNNING
+from platform.errors import full
 from platform.job import Job
 from platform.plan import Done, Wait, plan
 
@@ -41,6 +42,7 @@ class PlanSearcher(Searcher):
             capacity=job.capacity(),
             spent_s=job.ledger.spent_s(now) if hours else 0,
             budget_s=hours * 3600 if hours else None,
+            halt=job.halt,
         )
         if isinstance(step, Wait):
             return None
@@ -53,12 +55,18 @@ class PlanSearcher(Searcher):
         return {"task": job.task(step.cell)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Write how a trial ended. Its own exceptions come as an outcome; `error` means that its worker was lost."""
+        """Write how a trial ended. Its own exceptions come as an outcome; `error` means that its worker was lost.
+
+        A trial that found the storage full is planned again, and no other starts: each would fare alike.
+        """
         trial, ledger, now = self.trials.pop(trial_id, None), self.job.ledger, time.time()
         if trial is None:
             return
         outcome = self.outcomes.pop(trial, None)
-        if outcome is not None:
+        if outcome is not None and outcome["kind"] == "disk":
+            ledger.release(trial, "disk", now)
+            self.job.halt = full(self.job.storage, outcome["message"].partition("\n")[0])
+        elif outcome is not None:
             ledger.end(trial, outcome["state"], now, kind=outcome["kind"] or None, message=outcome["message"])
         elif not error:
             ledger.end(trial, COMPLETED, now)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.schema import COMPLETED, PLANNED, RUNNING, STATES
+from analysis.schema import COMPLETED, PLANNED, RUNNING, STATES, complete
 
-__all__ = ["Row", "Running", "Snapshot", "snapshot", "states", "time_left_s"]
+__all__ = ["Row", "Running", "Snapshot", "models", "snapshot", "states", "time_left_s"]
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,23 @@ def states(ledger: Path) -> dict[str, str]:
         return dict(db.execute("SELECT id, state FROM trial"))
     finally:
         db.close()
+
+
+def models(ledger: Path) -> dict[str, str]:
+    """Return the trained models that a ledger has scores of: name -> the file that the last spec named."""
+    if not ledger.exists():
+        return {}
+    db = sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)
+    try:
+        if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'spec'").fetchone():
+            return {}  # a driver died before it could write
+        complete(db)
+        row = db.execute("SELECT resolved FROM spec ORDER BY number DESC LIMIT 1").fetchone()
+        scored = {name for (name,) in db.execute("SELECT method FROM scored WHERE weights IS NOT NULL")}
+    finally:
+        db.close()
+    named = json.loads(row[0]).get("reference", {}) if row else {}
+    return {name: path for name, path in named.items() if name in scored}
 
 
 def time_left_s(now: Snapshot, slots: int) -> float | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -139,12 +140,16 @@ class Spec(_Section):
 
 @dataclass(frozen=True)
 class Study:
-    """A spec whose every part is checked: what the user wrote, and the trainer's typed reading of it."""
+    """A spec whose every part is checked: what the user wrote, and the trainer's typed reading of it.
+
+    `lines` has the line of each path in the file, from 1; for what is said of it later.
+    """
 
     spec: Spec
     trainer: Trainer
     config: Any
     data: Any
+    lines: Mapping[tuple[str, ...], int] = field(default_factory=dict)
 
     def resolved(self) -> dict[str, Any]:
         """Return the spec with every default filled in, as JSON values."""

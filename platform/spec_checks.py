@@ -5,25 +5,27 @@ from __future__ import annotations
 import copy
 import difflib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from analysis.schema import BASELINE
-from platform import design, yaml_file
+from platform import design
 from platform.errors import Problem, shown
-from platform.spec import Spec
+from platform.spec import Spec, Study
 from platform.trainer import Trainer
 
-__all__ = ["Finder", "check_analysis", "check_overrides", "check_reference", "field_paths", "nearest"]
+__all__ = [
+    "Finder", "check_analysis", "check_files", "check_overrides", "check_reference", "field_paths", "nearest",
+]  # fmt: skip
 
 
 class Finder:
     """Collects problems, each with the line of its path in the file."""
 
-    def __init__(self, lines: yaml_file.Lines, problems: list[Problem]) -> None:
+    def __init__(self, lines: Mapping[tuple[str, ...], int], problems: list[Problem]) -> None:
         self.lines = lines
         self.problems = problems
 
@@ -112,18 +114,25 @@ def field_paths(model: type[BaseModel], prefix: str = "") -> list[str]:
     return paths
 
 
-def check_reference(spec: Spec, found: Finder) -> None:
-    """Record the trained models whose file does not exist, and names that are a variant's too."""
+def check_reference(spec: Spec, found: Finder, recorded: Callable[[], Mapping[str, str]]) -> None:
+    """Record the trained models whose file does not exist, and names that are a variant's too.
+
+    A file of a model that was scored already, name -> file in `recorded`, is not needed any more.
+    """
     names = {variant.name for variant in design.variants(spec)}
     for name, path in spec.reference.items():
-        if not Path(path).is_file():
+        if not Path(path).is_file() and recorded().get(name) != path:
             found.add(("reference", name), f"expected a file of weights, but there is no file {path}")
         if name in names:
             found.add(("reference", name), f"the name `{name}` is a variant's; choose another")
 
 
-def check_overrides(spec: Spec, trainer: Trainer, config: Any, found: Finder) -> None:
-    """Record the component paths that do not exist, values out of range, and variants that are no difference."""
+def check_overrides(spec: Spec, trainer: Trainer, config: Any, found: Finder) -> Spec:
+    """Record the component paths that do not exist, values out of range, and variants that are no difference.
+
+    Returns:
+        The spec without the components and variants of the first two kinds.
+    """
     valid = field_paths(trainer.Config)
     unsound = set()
     for section, named in (("components", spec.components), ("variants", spec.variants)):
@@ -137,7 +146,28 @@ def check_overrides(spec: Spec, trainer: Trainer, config: Any, found: Finder) ->
                 _configured(trainer, config, overrides, (section, name), found)
             if len(found.problems) > before:
                 unsound.add(name)
-    _check_differences(_without(spec, unsound), trainer, config, found)
+    sound = _without(spec, unsound)
+    _check_differences(sound, trainer, config, found)
+    return sound
+
+
+def check_files(study: Study, found: Finder) -> None:
+    """Record what is wrong with images and files of weights, for the full model and for each variant, once each."""
+    said = study.trainer.check(study.config, study.data)
+    found.problems += [Problem(where, what) for where, _, what in (problem.partition(": ") for problem in said)]
+    for variant in (variant for variant in design.variants(study.spec) if variant.overrides):
+        at = ("variants", variant.name) if study.spec.design == "list" else ("components", variant.component or "")
+        settings = _configured(study.trainer, study.config, variant.overrides, at, found)
+        try:
+            problems = [] if settings is None else study.trainer.misfits(settings, study.data)
+        except ValueError:
+            if not said:
+                raise
+            return  # the data are not sound, which the trainer has said
+        for problem in problems:
+            if problem not in said:
+                found.add([part for part in at if part], f"`{variant.name}` cannot be trained: {problem}")
+        said = [*said, *problems]
 
 
 def _without(spec: Spec, names: set[str]) -> Spec:

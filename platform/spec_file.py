@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,14 +10,22 @@ from platform import trainer as trainers
 from platform import yaml_file
 from platform.errors import Problem, SpecError
 from platform.spec import Spec, Study
-from platform.spec_checks import Finder, check_analysis, check_overrides, check_reference
+from platform.spec_checks import Finder, check_analysis, check_files, check_overrides, check_reference
 from platform.trainer import Trainer
 
 __all__ = ["read"]
 
 
-def read(path: Path, settings: Sequence[str] = ()) -> Study:
+def read(
+    path: Path, settings: Sequence[str] = (), *, recorded: Callable[[str], Mapping[str, str]] = lambda study: {}
+) -> Study:
     """Read a spec and the `path=value` settings that override it.
+
+    Args:
+        path: the spec.
+        settings: what overrides it.
+        recorded: returns for a study's name the trained models that were scored in it already, name -> file; such a
+            file may be gone.
 
     Raises:
         SpecError: with every problem of the file and the settings.
@@ -35,15 +43,13 @@ def read(path: Path, settings: Sequence[str] = ()) -> Study:
     config = found.validated(trainer.Config, raw.get("train", {}), ("train",), {})
     data = found.validated(trainer.Data, raw.get("data", {}), ("data",), {})
     check_analysis(spec, trainer, config, data, found)
-    check_overrides(spec, trainer, config, found)
-    check_reference(spec, found)
+    sound = check_overrides(spec, trainer, config, found)
+    check_reference(spec, found, lambda: recorded(spec.study))
     if problems and data.model_dump(exclude_unset=True):  # what is wrong with the images belongs in the same message
-        problems += [
-            Problem(where, what) for where, _, what in (one.partition(": ") for one in trainer.check(config, data))
-        ]
+        check_files(Study(sound, trainer, config, data), found)
     if problems:
         raise SpecError(str(path), problems)
-    return Study(spec, trainer, config, data)
+    return Study(spec, trainer, config, data, lines)
 
 
 def _override(raw: dict[str, Any], setting: str, problems: list[Problem]) -> None:
@@ -117,7 +123,10 @@ def _anchor_settings(node: Any, folder: Path, trainer: Trainer, prefix: str = ""
 
 
 def _absolute(path: str, folder: Path) -> str:
-    return str((folder / Path(path).expanduser()).resolve())
+    try:
+        return str((folder / Path(path).expanduser()).resolve())
+    except (RuntimeError, ValueError):  # no such user, or a character that no path has: no such file, later
+        return path
 
 
 def _holders(data: Any) -> Iterator[dict[str, Any]]:

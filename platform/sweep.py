@@ -12,25 +12,27 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
 from analysis.schema import FAILED, PLANNED, RUNNING
-from platform import dry_run, references
+from platform import dry_run, references, snapshot
 from platform.design import inert, variants
 from platform.deviations import deviations
-from platform.errors import Problem, SpecError, SweepError
+from platform.errors import Problem, SpecError, SweepError, full
 from platform.job import Job
 from platform.ledger import Ledger
 from platform.mirror_process import MirrorProcess
 from platform.plan import Cell, cells
 from platform.record import record
 from platform.spec import Study
+from platform.spec_checks import Finder, check_files
 from platform.spec_file import read
 from platform.trainer import Report
 from platform.view import live
+from trials.disk import no_room
 
 __all__ = ["main"]
 
@@ -38,6 +40,8 @@ ROOT = Path(__file__).resolve().parent.parent
 INTERRUPTED = 130
 METRIC = ("key", "title", "higher_is_better", "needs_reference", "about", "per_image")
 """What the ledger keeps of a metric."""
+_At = tuple[str, str, int]
+"""A cell: stage, variant, seed."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SweepError as error:
         console.print(str(error), markup=False, highlight=False)
         return 2 if isinstance(error, SpecError) else 1
+    except OSError as error:
+        if not no_room(error):
+            raise
+        console.print(full(arguments.results.resolve(), str(error)), markup=False, highlight=False)
+        return 1
     except KeyboardInterrupt:
         console.print(f"interrupted; to go on: {_command()}", markup=False, highlight=False)
         return INTERRUPTED
@@ -90,7 +99,9 @@ def _sweep(arguments: argparse.Namespace, console: Console) -> int:
             f"--address {arguments.address}: the driver must be a node of the cluster (0 CPUs will do) or a submitted "
             "job, since Ray Client would run it elsewhere; give HOST:PORT of the head, or `auto`"
         )
-    study = read(arguments.spec, arguments.set)
+    study = read(
+        arguments.spec, arguments.set, recorded=lambda name: snapshot.models(arguments.results / name / "ledger.db")
+    )
     folder = (arguments.results / study.spec.study).resolve()
     digest = _digest(study, arguments.spec)
     planned = cells(study, digest)
@@ -104,7 +115,8 @@ def _sweep(arguments: argparse.Namespace, console: Console) -> int:
     ledger = Ledger(folder)
     try:
         storage = _storage(ledger, arguments, folder)
-        return _go_on(_Sweep(study, planned, digest, weights, ledger, storage, arguments, console))
+        sweep = _Sweep(study, planned, digest, weights, ledger, storage, arguments, console)
+        return _go_on(replace(sweep, weights=weights | _kept(sweep)))
     finally:
         ledger.close()
 
@@ -140,6 +152,24 @@ def _go_on(sweep: _Sweep) -> int:
         finally:
             sweep.ledger.end_driver(time.time())
     return _status(sweep, reason)
+
+
+def _kept(sweep: _Sweep) -> dict[str, str]:
+    """Return the models whose file is gone, but whose scores the ledger has: name -> SHA-256 of what the file was."""
+    version, named = sweep.study.trainer.RESULTS_VERSION, sweep.study.spec.reference
+    scored = sweep.ledger.scored(sweep.digest, version)
+    found, problems = {}, []
+    for name in (name for name in named if name not in sweep.weights):
+        digest = scored.get(name)
+        if digest is None:
+            what = f"there is no file {named[name]}, and the scores recorded are of other images or another version"
+            problems.append(Problem(f"reference.{name}", f"expected a file of weights, but {what}"))
+        else:
+            found[name] = digest
+            sweep.say(f"{name}: the file {named[name]} is gone; its recorded scores are kept")
+    if problems:
+        raise SpecError(str(sweep.arguments.spec), problems)
+    return found
 
 
 def _train(sweep: _Sweep) -> str | None:
@@ -195,8 +225,10 @@ def _accept(sweep: _Sweep) -> None:
         return
     if before is not None:
         _check_data(study, sweep.arguments.spec)
-    same_images = ledger.get("digest") == sweep.digest
-    changes = deviations(before, resolved, same_images=same_images) if before and ledger.started() else []
+    changes = []
+    if before and ledger.started():
+        same_images, same_trials = ledger.get("digest") == sweep.digest, _same_trials(ledger.cells(), planned)
+        changes = deviations(before, resolved, same_images=same_images, same_trials=same_trials)
     source = dict(study.trainer.provenance(study.data))
     measured = source.pop("metric_settings", {})
     now = time.time()
@@ -217,6 +249,18 @@ def _accept(sweep: _Sweep) -> None:
         sweep.say(f"changed after the first trial, which the report records: {text}")
 
 
+def _same_trials(held: Mapping[_At, str], planned: Mapping[_At, str]) -> bool:
+    """Return whether every variant that was planned is still, and trains to what it did: no setting changed a result.
+
+    Args:
+        held: the trial of each cell, by stage, variant and seed, so far.
+        planned: the same from now on; seeds may have come or gone, so long as some stayed.
+    """
+    both = held.keys() & planned.keys()
+    stayed = {variant for _, variant, _ in held} == {variant for _, variant, _ in both}
+    return stayed and all(held[at] == planned[at] for at in both)
+
+
 def _unscored(sweep: _Sweep) -> list[str] | None:
     version = sweep.study.trainer.RESULTS_VERSION
     return references.unscored(sweep.ledger.scored(sweep.digest, version), sweep.weights)
@@ -228,8 +272,13 @@ def _scored(sweep: _Sweep, wanted: Sequence[str] | None) -> Mapping[str, Report]
         return {} if wanted is None else references.score(sweep.study, sweep.storage, wanted)
     except ValueError as error:
         files = sweep.study.spec.reference
-        where = next((f"reference.{name}" for name in wanted or () if files[name] in str(error)), "data")
+        named = [name for name in wanted or () if files[name] in str(error)]
+        where = f"reference.{max(named, key=lambda name: len(files[name]))}" if named else "data"
         raise SpecError(str(sweep.arguments.spec), [Problem(where, str(error))]) from None
+    except OSError as error:
+        if not no_room(error):
+            raise
+        raise SweepError(full(sweep.storage, str(error))) from None
 
 
 def _refer(sweep: _Sweep, reports: Mapping[str, Report]) -> None:
@@ -247,11 +296,11 @@ def _digest(study: Study, source: Path) -> str:
 
 
 def _check_data(study: Study, source: Path) -> None:
-    """Refuse images that cannot be used, each problem in a sentence."""
-    problems = study.trainer.check(study.config, study.data)
+    """Refuse images and files of weights that cannot be used, each problem in a sentence."""
+    problems: list[Problem] = []
+    check_files(study, Finder(study.lines, problems))
     if problems:
-        parted = [problem.partition(": ") for problem in problems]
-        raise SpecError(str(source), [Problem(where, what) for where, _, what in parted])
+        raise SpecError(str(source), problems)
 
 
 def _storage(ledger: Ledger, arguments: argparse.Namespace, folder: Path) -> Path:
@@ -268,7 +317,7 @@ def _status(sweep: _Sweep, reason: str) -> int:
     if failed:
         sweep.say(f"{failed} of {len(sweep.cells)} trials FAILED; the report and the ledger say why")
     if reason:
-        sweep.say(f"{reason}; raise budget.hours to go on")
+        sweep.say(reason)
     return 1 if failed or reason else 0
 
 

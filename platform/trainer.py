@@ -114,6 +114,15 @@ class Trainer(Protocol):
     def check(self, config: Any, data: Any) -> list[str]:
         """Return what is wrong with the data, or with this configuration on them: `where: what` each."""
 
+    def misfits(self, config: Any, data: Any) -> list[str]:
+        """Return what is wrong with this configuration on sound data, as `check` does: asked of every variant.
+
+        So it has to be quick: it reads no images, but their sizes and files of weights.
+
+        Raises:
+            ValueError: if the data are not sound; `check` says why.
+        """
+
     def digest(self, data: Any) -> str:
         """Return a digest of every image that a trial trains or is scored on."""
 

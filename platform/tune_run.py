@@ -93,7 +93,13 @@ def slots(resources: Resources) -> int:
 
 
 def run(job: Job) -> bool:
-    """Train whatever the plan asks for. Return whether it is done; else a signal interrupted it."""
+    """Train whatever the plan asks for. Return whether it is done; else a signal interrupted it.
+
+    Raises:
+        SweepError: if the ledger cannot be written to.
+    """
+    from ray.tune import TuneError
+
     _environment(job.capacity())
     shared = job.storage / ".tune"
     shared.mkdir(parents=True, exist_ok=True)
@@ -104,6 +110,10 @@ def run(job: Job) -> bool:
             _tuner(job, searcher, snapshots).fit()
             if searcher.finished or searcher.suggested < BATCH:
                 return searcher.finished
+    except TuneError as error:  # in which Tune wraps what searcher and scheduler raise
+        if isinstance(error.__context__, SweepError):
+            raise error.__context__ from None
+        raise
     finally:
         shutil.rmtree(snapshots, ignore_errors=True)
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["Config", "Data", "EvaluationSet", "anchored", "canonical", "content"]
+__all__ = ["Config", "Data", "EvaluationSet", "absolute", "anchored", "canonical", "content"]
 
 VGG_LAYERS = tuple(f"relu{block}_{n}" for block, depth in enumerate((2, 2, 3, 3, 3), 1) for n in range(1, depth + 1))
 VggLayer = Literal[
@@ -383,12 +383,16 @@ WORDS = ("imagenet", "random")
 
 def anchored(path: str, value: Any, folder: Path) -> Any:
     """Return the value of the setting at a dotted path; the relative name of a file in it lies in `folder`."""
-    if path not in FILES or not isinstance(value, str) or not value or value in WORDS:
-        return value
+    named = path in FILES and isinstance(value, str) and value and value not in WORDS
+    return absolute(value, folder) if named else value
+
+
+def absolute(name: str, folder: Path) -> str:
+    """Return the absolute name of a file or folder whose relative name lies in `folder`; `~` is the user's home."""
     try:
-        return str((folder / Path(value).expanduser()).resolve())
+        return str((folder / Path(name).expanduser()).resolve())
     except (RuntimeError, ValueError):  # no such user, or a character that no path has: no such file, later
-        return value
+        return name
 
 
 def canonical(config: Config) -> dict[str, Any]:

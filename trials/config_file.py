@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from trials.config import FILES, Config, Data, anchored
+from trials.config import FILES, Config, Data, absolute, anchored
 from trials.progress import TrainError
 
 __all__ = ["ConfigError", "Settings", "read"]
@@ -151,7 +151,7 @@ def _anchor(raw: dict[str, Any], folder: Path) -> None:
         files = ("scenes",) if isinstance(scenes, str) and scenes.lower().endswith(".csv") else ()
         for name in (*FOLDERS, *files):
             if isinstance(holder.get(name), str) and holder[name]:
-                holder[name] = str((folder / Path(holder[name]).expanduser()).resolve())
+                holder[name] = absolute(holder[name], folder)
 
 
 def _holders(data: Any) -> Iterator[dict[str, Any]]:

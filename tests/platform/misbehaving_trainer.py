@@ -1,5 +1,6 @@
-"""A trainer that does as its setting says: ends well, raises, diverges, runs out of memory, or kills its worker."""
+"""A trainer that does as its setting says: ends well, raises, diverges, lacks memory or disk, or kills its worker."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -28,6 +29,14 @@ def canonical(config):
     return config.model_dump()
 
 
+def check(config, data):
+    return misfits(config, data)
+
+
+def misfits(config, data):
+    return [f"train.behaviour: {config.behaviour} fits nothing"] if config.behaviour == "misfit" else []
+
+
 def train(config, data, *, seed, folder, resume, **_):
     first = int(resume.read_text()) + 1 if resume else 1
     for step in range(first, config.steps + 1):
@@ -54,6 +63,8 @@ def _misbehave(behaviour, marks, seed):
         raise DivergedError("step 2: loss/generator is NaN")
     if behaviour == "memory":
         raise MemoryError("no more")
+    if behaviour == "full" and (marks / "full").exists():
+        raise RuntimeError("unexpected position") from OSError(errno.ENOSPC, "No space left on device")
     if behaviour == "die always":
         os._exit(9)
     if behaviour == "die once" and not (marks / f"died-{seed}").exists():

@@ -35,8 +35,15 @@ def test_a_spent_budget_lets_running_trials_end_and_starts_no_other(tmp_path):
     made = cells(study(tmp_path), DIGEST)
     assert plan(made, {made[0].trial: "RUNNING"}, capacity=2, spent_s=7200, budget_s=7200) == Wait()
     done = plan(made, {made[0].trial: "COMPLETED"}, capacity=2, spent_s=7200, budget_s=7200)
-    assert done == Done("the budget of 2 hours is spent")
+    assert done == Done("the budget of 2 hours is spent; raise budget.hours to go on")
     assert isinstance(plan(made, {}, capacity=2, spent_s=7199, budget_s=7200), Next)
+
+
+def test_a_full_storage_lets_running_trials_end_and_starts_no_other(tmp_path):
+    made = cells(study(tmp_path), DIGEST)
+    assert plan(made, {made[0].trial: "RUNNING"}, capacity=2, halt="full") == Wait()
+    assert plan(made, {made[0].trial: "COMPLETED"}, capacity=2, halt="full") == Done("full")
+    assert plan(made, {cell.trial: "COMPLETED" for cell in made}, capacity=2, halt="full") == Done()
 
 
 def test_one_more_seed_adds_trials_and_keeps_every_identity(tmp_path):

@@ -1,6 +1,7 @@
 """The command, as a user calls it: real Ray, real MLflow, crops of real photographs, a small EnlightenGAN."""
 
 import hashlib
+import math
 import os
 import shutil
 import signal
@@ -12,9 +13,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from mlflow.tracking import MlflowClient
 
 import analysis
+from platform.plan import cells
+from platform.spec_file import read
 from trials import images, photos
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +79,12 @@ def done(tmp_path_factory):
 def copied(done, tmp_path):
     shutil.copytree(done[0], tmp_path / "copy")
     return tmp_path / "copy"
+
+
+def trained(study, variant):
+    """Return the generator that a variant's first trial made."""
+    trials = analysis.load_trials(study)
+    return study / "trials" / trials.loc[trials["variant"] == variant, "trial"].iloc[0] / "generator.pt"
 
 
 def files(folder):
@@ -193,6 +203,81 @@ def test_a_study_cut_off_and_called_again_ends_in_the_same_tables(done, tmp_path
     assert sorted(run.info.status for run in runs) == ["FINISHED"] * 7
 
 
+def test_a_full_disk_ends_the_sweep_with_a_sentence_and_the_same_command_goes_on(tmp_path):
+    folder = lay_out(tmp_path)
+    study = read(folder / "spec.yaml")
+    first = cells(study, study.trainer.digest(study.data))[0].trial
+    trial = folder / "results" / "tiny" / "trials" / first
+    trial.mkdir(parents=True)
+    (trial / "checkpoint-4.pt.part").symlink_to("/dev/full")  # the second checkpoint; who fails to write it removes it
+    full = sweep(folder)
+    assert full.returncode == 1, full.stdout + full.stderr
+    storage = folder / "results" / "tiny"
+    assert f"the storage {storage} is full (OSError: [Errno 28] No space left on device" in full.stdout
+    assert "make room, then the same command goes on" in full.stdout
+    assert "FAILED" not in full.stdout
+    again = sweep(folder)
+    assert again.returncode == 0, again.stdout + again.stderr
+    with sqlite3.connect(storage / "ledger.db") as db:
+        attempts = db.execute(
+            "SELECT resumed_step, outcome FROM attempt JOIN trial ON trial = trial.number WHERE id = ?", [first]
+        )
+        assert attempts.fetchall() == [(0, "disk"), (2, "COMPLETED")]
+        assert db.execute("SELECT DISTINCT state FROM trial").fetchall() == [("COMPLETED",)]
+
+
+def test_a_full_disk_while_references_are_scored_is_a_sentence(done, tmp_path):
+    folder = copied(done, tmp_path)
+    study = folder / "results" / "tiny"
+    shutil.copy(trained(study, "baseline"), folder / "mine.pt")
+    pictures = study / "references" / "mine" / "crops"
+    pictures.mkdir(parents=True)
+    for name in ("chelsea.png", ".chelsea.png.part"):  # aside first, or not
+        (pictures / name).symlink_to("/dev/full")
+    full = sweep(folder, "--set", f"reference.mine={folder / 'mine.pt'}")
+    assert full.returncode == 1
+    assert f"the storage {study} is full ([Errno 28] No space left on device" in full.stdout
+    assert "Traceback" not in full.stdout + full.stderr
+
+
+def test_a_variant_that_does_not_fit_its_files_is_named_with_its_line_before_anything_is_made(done, tmp_path):
+    folder = lay_out(tmp_path)
+    weights = trained(done[0] / "results" / "tiny", "baseline")
+    (folder / "spec.yaml").write_text(
+        SPEC.replace("attention: {generator.attention: none}", "wide: {generator.width: 4}")
+    )
+    wrong = sweep(folder, "--dry-run", "--set", f"train.init={weights}")
+    assert wrong.returncode == 2, wrong.stdout + wrong.stderr
+    assert "spec.yaml: 1 problem\n" in wrong.stdout
+    assert f"line 19, components.wide: `no_wide` cannot be trained: train.init: {weights}" in wrong.stdout
+    larger = sweep(folder, "--dry-run", "--set", "components.crops={crop_px: 96}")
+    assert larger.returncode == 2
+    assert "line 18, components.crops: `no_crops` cannot be trained: data.low: " in larger.stdout
+    assert "smaller than crop_px = 96" in larger.stdout
+    assert not (folder / "results").exists()
+
+
+def test_weights_that_moved_with_the_same_content_are_no_deviation_and_train_nothing(done, tmp_path):
+    folder = lay_out(tmp_path)
+    for place in ("here", "there"):
+        (folder / place).mkdir()
+        for suffix in ("pt", "json"):
+            shutil.copy(trained(done[0] / "results" / "tiny", "baseline").with_suffix(f".{suffix}"), folder / place)
+    text = SPEC.replace("attention: {generator.attention: none}", "sfp: {loss.sfp_local: 0}").replace(
+        "seeds: 3", "seeds: 1"
+    )
+    (folder / "spec.yaml").write_text(text.replace("train:", "train:\n  init: here/generator.pt"))
+    started = sweep(folder)
+    assert started.returncode == 0, started.stdout + started.stderr
+    shutil.rmtree(folder / "here")
+    moved = sweep(folder, "--set", f"train.init={folder / 'there' / 'generator.pt'}")
+    assert "nothing to do, all 2 trials have a result" in moved.stdout
+    assert "changed after the first trial" not in moved.stdout
+    gone = sweep(folder)
+    assert gone.returncode == 2
+    assert f"train.init: {folder / 'here' / 'generator.pt'}: " in gone.stdout
+
+
 def test_a_dry_run_shows_the_design_and_makes_nothing(tmp_path):
     folder = lay_out(tmp_path)
     shown = sweep(folder, "--dry-run")
@@ -259,12 +344,52 @@ def test_a_trained_model_is_scored_once_again_when_its_file_changes_and_goes_wit
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert methods(folder)["mine"] in parent.data.tags["references"]
 
+    (folder / "mine.pt").unlink()
+    kept = methods(folder)
+    without = sweep(folder, *asked)
+    assert without.returncode == 0, without.stdout + without.stderr
+    assert f"mine: the file {folder / 'mine.pt'} is gone; its recorded scores are kept" in without.stdout
+    assert "nothing to do, all 6 trials have a result" in without.stdout
+    assert "scoring" not in without.stdout
+    assert methods(folder) == kept
+    scored_image = folder / "eval" / "low" / "chelsea.png"
+    content = scored_image.read_bytes()
+    images.write(scored_image, 255 - images.read(scored_image))
+    other = sweep(folder, *asked)
+    assert other.returncode == 2
+    assert "reference.mine: expected a file of weights" in other.stdout
+    assert "the scores recorded are of other images or another version" in other.stdout
+    scored_image.write_bytes(content)
+    mistyped = sweep(folder, "--set", f"reference.mine={folder / 'mien.pt'}")  # never scored: its scores are not those
+    assert mistyped.returncode == 2
+    assert f"reference.mine: expected a file of weights, but there is no file {folder / 'mien.pt'}" in mistyped.stdout
+
     gone = sweep(folder)
     assert "scoring" not in gone.stdout
     assert set(methods(folder)) == {"input", "gain", "gamma"}
     assert b"mine" not in files(folder)["variants.csv"]
     with sqlite3.connect(folder / "results" / "tiny" / "ledger.db") as db:
         assert db.execute("SELECT count(*) FROM attempt").fetchone() == (6,)  # no trial was trained again
+
+
+def test_a_reference_whose_output_is_not_finite_is_named(done, tmp_path):
+    folder = copied(done, tmp_path)
+    whole = trained(folder / "results" / "tiny", "baseline")
+    shutil.copy(whole, folder / "mine.pt")
+    shutil.copy(whole.with_suffix(".json"), folder / "mine.json")
+    state = torch.load(folder / "mine.pt", weights_only=True)
+    torch.save(
+        {
+            name: torch.full_like(value, math.nan) if value.is_floating_point() else value
+            for name, value in state.items()
+        },
+        folder / "mine.pth",
+    )
+    wrong = sweep(
+        folder, "--set", f"reference.whole={folder / 'mine.pt'}", "--set", f"reference.broken={folder / 'mine.pth'}"
+    )
+    assert wrong.returncode == 2
+    assert f"reference.broken: {folder / 'mine.pth'}: the generator's output is not finite" in wrong.stdout
 
 
 def test_a_file_that_holds_no_weights_ends_with_status_2_and_names_the_reference(done, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from platform import tune_run
 from platform.design import variants
+from platform.errors import LedgerError
 from platform.job import Job
 from platform.ledger import Ledger
 from platform.plan import cells
@@ -17,11 +18,10 @@ from tests.platform import misbehaving_trainer
 BEHAVIOURS = ("bug", "data", "diverge", "memory", "die once", "die always")
 
 
-@pytest.fixture(scope="module")
-def ledger(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    by_hand = {name.replace(" ", "_"): {"behaviour": name} for name in BEHAVIOURS}
-    spec = Spec(study="bad", design="list", variants=by_hand, seeds=[1], resources={"cpu": 1})
+def prepared(folder, behaviours, *, seeds, at_once):
+    """Return a job with a trial of each behaviour for each seed, and its ledger, open."""
+    by_hand = {name.replace(" ", "_"): {"behaviour": name} for name in behaviours}
+    spec = Spec(study="bad", design="list", variants=by_hand, seeds=seeds, resources={"cpu": 1})
     spec = spec.model_copy(update={"trainer": misbehaving_trainer.__name__})
     trainer = misbehaving_trainer
     study = Study(spec, trainer, trainer.Config(), trainer.Data(marks=folder))
@@ -29,8 +29,13 @@ def ledger(tmp_path_factory):
     planned = cells(study, "d" * 32)
     opened.accept(study.resolved(), variants(spec), planned, data="d" * 32, now=time.time())
     opened.begin_driver({}, time.time())
+    return Job(study, planned, opened, folder / "bad", lambda: at_once), opened
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory):
+    job, opened = prepared(tmp_path_factory.mktemp("run"), BEHAVIOURS, seeds=[1], at_once=2)
     with tune_run.cluster(None):
-        job = Job(study, planned, opened, folder / "bad", lambda: 2)
         assert tune_run.run(job) is True
     opened.end_driver(time.time())
     yield opened
@@ -116,3 +121,46 @@ def test_a_training_that_diverges_leaves_its_last_measures_and_events_without_im
         (2, "nonfinite", "loss/generator", None, "step 2: loss/generator is NaN"),
     ]
     assert images == [(1,)]
+
+
+def test_a_full_storage_ends_no_trial_and_starts_none_until_there_is_room(tmp_path):
+    (tmp_path / "full").touch()
+    job, opened = prepared(tmp_path, ["full"], seeds=[1, 2], at_once=1)
+    with tune_run.cluster(None):
+        assert tune_run.run(job) is True
+        said = "OSError: [Errno 28] No space left on device"
+        assert (
+            job.reason == f"the storage {tmp_path / 'bad'} is full ({said}); make room, then the same command goes on"
+        )
+        assert [end[0] for end in ends(opened, "baseline")] == ["COMPLETED", "PLANNED"]
+        assert [end[:2] for end in ends(opened, "full")] == [("PLANNED", None)] * 2
+        assert attempts(opened, "full") == [(0, "disk")]
+
+        (tmp_path / "full").unlink()
+        again = Job(job.study, job.cells, opened, job.storage, job.capacity)
+        assert tune_run.run(again) is True
+    assert again.reason == ""
+    assert [end[0] for end in ends(opened, "baseline") + ends(opened, "full")] == ["COMPLETED"] * 4
+    assert attempts(opened, "full") == [(0, "disk"), (1, "COMPLETED")]
+    assert steps(opened, "full") == [1, 2, 2, 3]  # from the last checkpoint
+    opened.close()
+
+
+def test_a_ledger_that_finds_no_room_ends_the_run_with_a_sentence_and_stays_sound(tmp_path):
+    job, opened = prepared(tmp_path, ["well too"], seeds=[1, 2], at_once=1)
+    with sqlite3.connect(opened.folder / "ledger.db") as db:
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+    opened._db.execute(f"PRAGMA max_page_count = {pages}")  # SQLite then says what it says of a full disk
+    with (
+        tune_run.cluster(None),
+        pytest.raises(LedgerError, match=r"bad is full \(database or disk is full\); make room"),
+    ):
+        tune_run.run(job)
+    opened.close()
+    with sqlite3.connect(tmp_path / "bad" / "ledger.db") as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    again, opened = prepared(tmp_path, ["well too"], seeds=[1, 2], at_once=1)
+    with tune_run.cluster(None):
+        assert tune_run.run(again) is True
+    assert set(opened.states.values()) == {"COMPLETED"}
+    opened.close()

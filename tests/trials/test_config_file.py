@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,15 @@ def test_files_of_weights_lie_beside_the_file_that_names_them_and_words_are_word
     assert found.vgg.weights == str(tmp_path / "vgg16.pth")
     assert read(path, ["train.vgg.weights=random"]).config.vgg.weights == "random"
     assert read(path, ["train.init=other.pth"]).config.init == str(Path.cwd() / "other.pth")
+
+
+@pytest.mark.parametrize("name", ["~nosuchuser/images", "a\0b"])
+def test_a_name_that_no_path_can_have_is_kept_as_it_is(tmp_path, name):
+    path = tmp_path / "c.yaml"
+    quoted = json.dumps(name)
+    path.write_text(
+        f"train: {{init: {quoted}}}\ndata: {{source: folders, low: {quoted}, normal: n, evaluate: {{a: b}}}}\n"
+    )
+    found = read(path)
+    assert found.config.init == name
+    assert str(found.data.low) == name
