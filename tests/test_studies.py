@@ -6,7 +6,8 @@ import pytest
 
 from platform.design import configured, variants
 from platform.spec_file import read
-from trials.config import Config, canonical
+from trials.canonical import canonical
+from trials.config import Config
 
 ROOT = Path(__file__).parents[1]
 FILES = [ROOT / "ablation.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]

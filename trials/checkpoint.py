@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from trials.config import Config, canonical
+from trials.canonical import canonical
+from trials.config import Config
 from trials.health import Monitor
 from trials.progress import TrainError
 from trials.randomness import Streams

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from trials.config import FILES, Config, Data, absolute, anchored
+from trials.canonical import FILES, absolute, anchored
+from trials.config import Config, Data
 from trials.progress import TrainError
 
 __all__ = ["ConfigError", "Settings", "read"]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trials.config import Config, Data, anchored, canonical
+from trials.canonical import anchored, canonical
+from trials.config import Config, Data
 from trials.progress import Report
 
 __all__ = [

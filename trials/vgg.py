@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from trials import torch_file
-from trials.config import VGG_LAYERS, Vgg, content
+from trials.canonical import content
+from trials.config import VGG_LAYERS, Vgg
 from trials.progress import DataError
 from trials.randomness import Streams
 from trials.torch_file import DamagedError

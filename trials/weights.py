@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from trials import config, torch_file
+from trials.canonical import content
 from trials.images import listed
 from trials.networks import Generator
 from trials.progress import DataError
@@ -105,7 +106,7 @@ def digest(path: Path) -> str:
         DataError: if the file cannot be read.
     """
     try:
-        return config.content(path)
+        return content(path)
     except OSError as error:
         raise DataError(f"{path}: the weights cannot be read ({error.strerror}); {EXPECTED}") from error
 

@@ -9,8 +9,9 @@ import torch
 from pydantic import ValidationError
 
 from trials.batches import Batches
+from trials.canonical import canonical
 from trials.checkpoint import save_generator
-from trials.config import Config, Data, canonical
+from trials.config import Config, Data
 from trials.randomness import Streams
 from trials.steps import build, step
 from trials.train import learning_rate
