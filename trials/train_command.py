@@ -31,6 +31,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from trials import command, config_file, samples, trainer
 from trials.config_file import ConfigError, Settings
@@ -170,7 +171,12 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 def _require_same_images(run: _Run) -> None:
     path = run.folder / "config.yaml"
-    recorded = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    try:
+        recorded = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (YAMLError, UnicodeDecodeError):
+        recorded = None
+    if not isinstance(recorded, dict):
+        raise TrainError(f"{path}: not the settings that this training wrote; restore the file, or start anew")
     if recorded.get("data_digest", run.digest) != run.digest:
         raise TrainError(f"{run.folder}: the images are not those that this training began with; start anew")
 

@@ -278,3 +278,18 @@ def test_a_folder_that_cannot_be_written_is_a_failure_that_names_it(folder, run)
     (folder / "file").write_text("")
     status, said = run("c.yaml", "--out", "file/out")
     assert (status, "cannot be written" in said, "file" in said) == (1, True, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("config.yaml", "a: [", "config.yaml: not the settings that this training wrote"),
+        ("metrics.jsonl", "{}\n", "metrics.jsonl: line 1 is no report of a training"),
+    ],
+)
+def test_a_damaged_file_of_a_training_is_named(folder, run, name, content, said):
+    assert run("c.yaml")[0] == 0
+    (folder / "runs/c-seed1" / name).write_text(content)
+    status, told = run("c.yaml")
+    assert status == 2
+    assert said in told
