@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from analysis.errors import ReportError, StatisticsError, StudyError
     from analysis.frames import load_curves, load_events, load_images, load_references, load_trials, load_variants
     from analysis.report import write_report
+    from analysis.suggestions import load_suggestions
 
 __all__ = [
     "Contrast",
@@ -29,6 +30,7 @@ __all__ = [
     "load_events",
     "load_images",
     "load_references",
+    "load_suggestions",
     "load_trials",
     "load_variants",
     "write_report",
@@ -39,6 +41,7 @@ _HOMES = {
     "errors": ("ReportError", "StatisticsError", "StudyError"),
     "frames": ("load_curves", "load_events", "load_images", "load_references", "load_trials", "load_variants"),
     "report": ("write_report",),
+    "suggestions": ("load_suggestions",),
 }
 
 

@@ -74,6 +74,7 @@ def judge(
     higher_is_better: bool | None,
     margin: float | None = None,
     images_are: Images = "these",
+    unit: str = "seed",
 ) -> pd.DataFrame:
     """Compare variants, paired by seed and image, and judge the component by which they differ.
 
@@ -87,6 +88,7 @@ def judge(
         higher_is_better: its direction; None gives intervals but no verdicts.
         margin: the smallest difference that matters, in the metric's unit; None gives no `equivalent`.
         images_are: with `sample` the unit is the scene, and 7 scenes or more are needed.
+        unit: what the column `seed` holds, a word for `why`.
 
     Returns:
         A row for each comparison: the `Contrast`; `difference` (variant minus compared_to, in the metric's unit) with
@@ -99,7 +101,7 @@ def judge(
         StatisticsError: if the frame has no such metric, more than one stage, or a trial's image twice.
     """
     cube = _cube(images, metric)
-    rows = [{**asdict(one), **_row(cube, one, margin=margin, images_are=images_are)} for one in family]
+    rows = [{**asdict(one), **_row(cube, one, margin=margin, images_are=images_are, unit=unit)} for one in family]
     table = pd.DataFrame(rows, columns=[*Contrast.__annotations__, *_EMPTY])
     table = table.astype({name: type(value) for name, value in _EMPTY.items() if value != ""})
     for name in ("p", "p_equivalent"):
@@ -158,9 +160,9 @@ def seed_differences(
     return {name: d.mean(axis=1) for name, d in differences.items() if d.size}
 
 
-def _row(cube: _Cube, contrast: Contrast, *, margin: float | None, images_are: Images) -> dict[str, Any]:
+def _row(cube: _Cube, contrast: Contrast, *, margin: float | None, images_are: Images, unit: str) -> dict[str, Any]:
     """Return the numbers of one comparison, and why some are missing."""
-    differences, missing = _differences(cube, contrast)
+    differences, missing = _differences(cube, contrast, unit)
     d = _units(differences, cube, images_are)
     scenes, n_failed = len(set(cube.scenes)), cube.seeds - len(d)
     row = {**_EMPTY, "seeds": len(d), "images": len(cube.images), "scenes": scenes, "n_failed": n_failed}
@@ -168,7 +170,7 @@ def _row(cube: _Cube, contrast: Contrast, *, margin: float | None, images_are: I
         return {**row, "why": missing}
     row["difference"] = float(d.mean())
     if len(d) < SEEDS:
-        return {**row, "why": f"{_counted(len(d), 'complete seed')}, {SEEDS} are needed for an interval"}
+        return {**row, "why": f"{_counted(len(d), f'complete {unit}')}, {SEEDS} are needed for an interval"}
     if images_are == "sample" and scenes < SCENES:
         return {**row, "why": f"{_counted(scenes, 'scene')}, {SCENES} are needed to speak of images like these"}
     estimate = paired(d, images=images_are)
@@ -180,7 +182,7 @@ def _row(cube: _Cube, contrast: Contrast, *, margin: float | None, images_are: I
     else:
         row["p_equivalent"] = estimate.p_equivalent(margin)
     if deviation == 0:
-        row["why"] = "the difference is the same for every seed, so there is no standardised effect"
+        row["why"] = f"the difference is the same for every {unit}, so there is no standardised effect"
     return row
 
 
@@ -191,7 +193,7 @@ def _units(d: Floats, cube: _Cube, images_are: Images) -> Floats:
     return np.stack([d[:, cube.scenes == scene].mean(axis=1) for scene in np.unique(cube.scenes)], axis=1)
 
 
-def _differences(cube: _Cube, contrast: Contrast) -> tuple[Floats, str]:
+def _differences(cube: _Cube, contrast: Contrast, unit: str = "seed") -> tuple[Floats, str]:
     """Return variant minus compared_to, complete seeds x images, and why there are none."""
     absent = [name for name in (contrast.variant, contrast.compared_to) if name not in cube.variants]
     if absent or not cube.images:
@@ -205,7 +207,7 @@ def _differences(cube: _Cube, contrast: Contrast) -> tuple[Floats, str]:
     d = scores[rows] - other_scores[other_rows]
     holes = np.isnan(d)
     missing = [cube.images[place] for place in np.flatnonzero(holes.any(axis=0))]
-    reason = f"{cube.metric} is missing for {_named(missing)}" if missing else "no seed is completed for both"
+    reason = f"{cube.metric} is missing for {_named(missing)}" if missing else f"no {unit} is completed for both"
     return d[~holes.any(axis=1)], reason
 
 

@@ -22,7 +22,7 @@ from analysis.ledger import Metric
 from analysis.schema import BASELINE
 from analysis.statistics import Floats
 
-__all__ = ["ForestRow", "Panels", "curves", "forest"]
+__all__ = ["ForestRow", "Panels", "canvas", "curves", "forest", "panels", "ticks"]
 
 INK, MUTED, RULE, ACCENT, BAND, TINT, AGAINST = (f"#0{n}0{n}0{n}" for n in range(1, 8))
 """Stand-ins; the page's style sheet says what they look like by day and by night."""
@@ -60,6 +60,7 @@ class ForestRow:
         interval: its ends; NaN if there is none.
         decided: whether there is a verdict other than `undecided`.
         text: the numbers, as the right margin shows them.
+        unit: what a seed is called.
     """
 
     label: str
@@ -67,6 +68,7 @@ class ForestRow:
     interval: tuple[float, float]
     decided: bool
     text: str
+    unit: str = "seed"
 
 
 def forest(rows: Sequence[ForestRow], metric: Metric, *, margin: float | None, caption: str) -> str:
@@ -78,7 +80,7 @@ def forest(rows: Sequence[ForestRow], metric: Metric, *, margin: float | None, c
         margin: half the width of the band of differences that do not matter; None draws none.
         caption: what the picture says, for readers who cannot see it.
     """
-    with _figure(0.36 * len(rows) + 0.95, "forest", caption) as (figure, svg):
+    with canvas(0.36 * len(rows) + 0.95, "forest", caption) as (figure, svg):
         axes = figure.subplots()
         height = figure.get_figheight()
         figure.subplots_adjust(left=0.2, right=0.735, top=1 - 0.28 / height, bottom=0.56 / height)
@@ -115,28 +117,23 @@ def curves(
     labels: Mapping[str, str],
     caption: str,
     marks: Mapping[str, Sequence[int]] = MappingProxyType({}),
-    panels: Panels = Panels(),
+    layout: Panels = Panels(),
 ) -> str:
     """Draw a small panel for each variant: mean and range over seeds, before the full model in grey.
 
     Args:
         table: columns `variant`, `seed`, `step` and the metric, as from `analysis.load_curves`.
         metric: drawn over the steps.
-        labels: variant -> its name for readers, in the order of the panels.
+        labels: variant -> its name for readers, in the order of the layout.
         caption: what the picture says, for readers who cannot see it.
         marks: variant -> the steps to be marked above its panel.
-        panels: how they are laid out.
+        layout: of the panels.
     """
     bands = table.groupby(["variant", "step"])[metric.key].agg(["mean", "min", "max"]).dropna()
     names = [name for name in labels if name in bands.index]
-    lines = -(-len(names) // panels.columns)
-    with _figure(panels.height_in * lines + 0.45, re.sub(r"\W", "-", metric.key), caption) as (figure, svg):
-        axes = figure.subplots(lines, panels.columns, sharex=True, sharey=True, squeeze=False).flat
-        height = figure.get_figheight()
-        figure.subplots_adjust(
-            left=0.07, right=0.995, top=1 - 0.3 / height, bottom=0.5 / height, hspace=0.58 / panels.height_in,
-            wspace=0.034 * panels.columns,
-        )  # fmt: skip
+    lines = -(-len(names) // layout.columns)
+    with canvas(layout.height_in * lines + 0.45, re.sub(r"\W", "-", metric.key), caption) as (figure, svg):
+        axes = _subplots(figure, layout, lines)
         for axis, name in zip(axes, names, strict=False):
             if BASELINE in bands.index and name != BASELINE:
                 full = bands.loc[BASELINE]
@@ -148,17 +145,61 @@ def curves(
                 list(marks.get(name, ())), [0.97] * len(marks.get(name, ())), "v", color=AGAINST, markersize=4,
                 markeredgewidth=0, transform=axis.get_xaxis_transform(), clip_on=False,
             )  # fmt: skip
-            axis.set_title(labels[name], loc="left", fontsize=9.5 if panels.columns < 5 else 8.5, pad=4)
-            _scale(axis, reach=(bands["min"].min(), bands["max"].max()) if panels.log else None)
+            axis.set_title(labels[name], loc="left", fontsize=9.5 if layout.columns < 5 else 8.5, pad=4)
+            ticks(axis, reach=(bands["min"].min(), bands["max"].max()) if layout.log else None)
         for axis in list(axes):
             axis.set_visible(False)
-        figure.supxlabel("Step", x=0.5375, y=0.02, fontsize=9.5, color=MUTED)
-        title = metric.title if panels.height_in > 1.5 else metric.title.replace(", ", ",\n")
-        figure.supylabel(title, fontsize=9.5 if panels.height_in > 1.5 else 8.5, x=0.005, color=MUTED)
+        title = metric.title if layout.height_in > 1.5 else metric.title.replace(", ", ",\n")
+        _axis_labels(figure, "Step", title, 9.5 if layout.height_in > 1.5 else 8.5)
     return svg[0]
 
 
-def _scale(axes: Axes, *, reach: tuple[float, float] | None) -> None:
+@contextmanager
+def panels(
+    names: Sequence[str], name: str, caption: str, *, across: str, up: str, layout: Panels = Panels()
+) -> Iterator[tuple[list[Axes], list[str]]]:
+    """Give a panel for each of `names`, titled so, on common scales; afterwards the list holds the figure as SVG.
+
+    Args:
+        names: titles, at least one.
+        name: of the figure; its parts in the page are named after it.
+        caption: what the picture says, for readers who cannot see it.
+        across: what the horizontal axes show.
+        up: what the vertical axes show.
+        layout: of the panels.
+    """
+    lines = -(-len(names) // layout.columns)
+    with canvas(layout.height_in * lines + 0.45, name, caption) as (figure, svg):
+        axes = list(_subplots(figure, layout, lines))
+        for axis, title in zip(axes, names, strict=False):
+            axis.set_title(title, loc="left", fontsize=9.5, pad=4)
+        yield axes[: len(names)], svg
+        for place, axis in enumerate(axes[: len(names)]):
+            ticks(axis, reach=None)
+            if place + layout.columns >= len(names):  # no panel below
+                axis.tick_params(labelbottom=True)
+        for axis in axes[len(names) :]:
+            axis.set_visible(False)
+        _axis_labels(figure, across, up, 9.5)
+
+
+def _subplots(figure: Figure, layout: Panels, lines: int) -> Iterator[Axes]:
+    """Return the panels of a figure, row by row, on common scales."""
+    axes = figure.subplots(lines, layout.columns, sharex=True, sharey=True, squeeze=False)
+    height = figure.get_figheight()
+    figure.subplots_adjust(
+        left=0.07, right=0.995, top=1 - 0.3 / height, bottom=0.5 / height, hspace=0.58 / layout.height_in,
+        wspace=0.034 * layout.columns,
+    )  # fmt: skip
+    return iter(axes.flat)
+
+
+def _axis_labels(figure: Figure, across: str, up: str, size: float) -> None:
+    figure.supxlabel(across, x=0.5375, y=0.02, fontsize=9.5, color=MUTED)
+    figure.supylabel(up, fontsize=size, x=0.005, color=MUTED)
+
+
+def ticks(axes: Axes, *, reach: tuple[float, float] | None) -> None:
     """Give a panel few ticks, written as plain numbers; on a logarithmic scale if its values' `reach` is given."""
     axes.tick_params(length=2.5)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -191,7 +232,7 @@ def _forest_line(axes: Axes, place: int, row: ForestRow) -> None:
         axes.plot(row.interval, [place - 0.06] * 2, color=colour, linewidth=1.6, solid_capstyle="butt")
     if len(row.seeds):
         axes.plot(row.seeds.mean(), place - 0.06, "D", markersize=4.6, color=colour, markeredgewidth=0)
-    counted = f"{len(row.seeds)} seed{'' if len(row.seeds) == 1 else 's'}"
+    counted = f"{len(row.seeds)} {row.unit}{'' if len(row.seeds) == 1 else 's'}"
     for text, x, side, colour in ((row.text, 1.02, "left", INK), (counted, 1.49, "right", MUTED)):
         axes.annotate(text, (x, place), xycoords=("axes fraction", "data"), va="center", ha=side, color=colour,
                       annotation_clip=False)  # fmt: skip
@@ -214,7 +255,7 @@ def _directions(axes: Axes, metric: Metric) -> None:
 
 
 @contextmanager
-def _figure(height_in: float, name: str, caption: str) -> Iterator[tuple[Figure, list[str]]]:
+def canvas(height_in: float, name: str, caption: str) -> Iterator[tuple[Figure, list[str]]]:
     """Give a figure to draw on; afterwards the list holds it as SVG, the same text for the same drawing."""
     svg: list[str] = []
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}):

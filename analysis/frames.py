@@ -17,15 +17,22 @@ from analysis.ledger import Ledger, StudyLike, open_ledger
 __all__ = ["load_curves", "load_events", "load_images", "load_references", "load_trials", "load_variants"]
 
 CELLS = "cell c JOIN trial t ON t.number = c.trial LEFT JOIN variant v ON v.name = c.variant"
-IN_ORDER = "ORDER BY c.stage, v.number, c.variant, c.seed"
+STAGE = "CASE c.stage WHEN 'fixed' THEN 0 WHEN 'search' THEN 1 ELSE 2 END"
+IN_ORDER = f"ORDER BY {STAGE}, v.number, c.variant, c.repeat, c.number, c.seed"
+PLACE = "t.id AS trial, c.variant, c.stage, c.seed, c.repeat, c.number"
+"""A trial, and the place in the plan that it fills; `t.number AS row` joins it with what was recorded of it."""
 
 
 def load_trials(study: StudyLike) -> pd.DataFrame:
-    """Return a row for each planned trial, in the order stage, variant, seed.
+    """Return a row for each place of the plan, in the order stage (as they follow), variant, repeat, number, seed.
 
-    Columns: `trial` (the identity), `variant`, `stage`, `seed`, `state`, `kind` and `message` (of a failure or a
-    divergence, its first line), `step` (the last one reported), `seconds` (spent on it), `started`, `ended` (seconds
-    since 1970), `config/...` (its settings) and each metric at the last evaluation, for completed trials alone.
+    A trial that fills several places has a row for each.
+
+    Columns: `trial` (the identity), `variant`, `stage`, `seed`, `repeat` (of the search that the place belongs to, or
+    whose choice it confirms), `number` (of the suggestion; both 0 where there is no search), `state`, `kind` and
+    `message` (of a failure or a divergence, its first line), `step` (the last one reported), `seconds` (spent on it),
+    `started`, `ended` (seconds since 1970), `config/...` (its settings) and each metric at the last evaluation, for
+    completed trials alone.
 
     Raises:
         StudyError: if there is no such study, or its ledger cannot be read.
@@ -33,9 +40,9 @@ def load_trials(study: StudyLike) -> pd.DataFrame:
     with open_ledger(study) as ledger:
         trials = ledger.frame(
             f"""
-            SELECT t.id AS trial, c.variant, c.stage, c.seed, t.state, t.kind,
+            SELECT {PLACE}, t.state, t.kind,
                 substr(t.message, 1, instr(t.message || char(10), char(10)) - 1) AS message, last.step,
-                coalesce(last.seconds, spent.seconds) AS seconds, t.started, t.ended, t.settings, t.number
+                coalesce(last.seconds, spent.seconds) AS seconds, t.started, t.ended, t.settings, t.number AS row
             FROM {CELLS}
             LEFT JOIN (SELECT trial, max(step) AS step, max(seconds) AS seconds FROM step GROUP BY trial) last
                 ON last.trial = t.number
@@ -46,7 +53,7 @@ def load_trials(study: StudyLike) -> pd.DataFrame:
         finals = _wide(
             ledger.frame(
                 """
-                SELECT r.trial AS number, r.metric, r.value FROM trial t
+                SELECT r.trial AS row, r.metric, r.value FROM trial t
                 JOIN report r ON r.trial = t.number AND r.step = (SELECT max(step) FROM step WHERE trial = t.number)
                 WHERE t.state = ?""",
                 [schema.COMPLETED],
@@ -55,19 +62,22 @@ def load_trials(study: StudyLike) -> pd.DataFrame:
         )
     trials = trials.astype({"step": "Int64", "seconds": float, "started": float, "ended": float})
     settings = pd.json_normalize([json.loads(text) for text in trials.pop("settings")], sep=".").add_prefix("config/")
-    return pd.concat([trials, settings], axis=1).merge(finals, how="left", on="number").drop(columns="number")
+    return pd.concat([trials, settings], axis=1).merge(finals, how="left", on="row").drop(columns="row")
 
 
-def load_images(study: StudyLike, *, at: int | Literal["final"] | None = None) -> pd.DataFrame:
+def load_images(
+    study: StudyLike, *, at: int | Literal["final"] | None = None, stage: str | None = None
+) -> pd.DataFrame:
     """Return a row for each completed trial and evaluation image, with the trial's scores on that image.
 
-    Columns: `trial`, `variant`, `stage`, `seed`, `set`, `image`, `scene`, `step` (the last evaluation), `evaluations`
-    (how many the score is the mean of) and each metric that images have. A score is NaN if the metric is missing at
-    one of them.
+    Columns: `trial`, `variant`, `stage`, `seed`, `repeat`, `number`, `set`, `image`, `scene`, `step` (the last
+    evaluation), `evaluations` (how many the score is the mean of) and each metric that images have. A score is NaN if
+    the metric is missing at one of them.
 
     Args:
         study: a study's folder, or its name under `results`.
         at: the number of last evaluations to average; `final` for the last alone; by default as the study declared.
+        stage: `fixed`, `search` or `confirm`; by default all.
 
     Raises:
         StudyError: if there is no such study, or its ledger cannot be read.
@@ -79,27 +89,33 @@ def load_images(study: StudyLike, *, at: int | Literal["final"] | None = None) -
             WITH ranked AS (
                 SELECT s.trial, s.step, row_number() OVER (PARTITION BY s.trial ORDER BY s.step DESC) AS back
                 FROM step s JOIN trial t ON t.number = s.trial
-                WHERE t.state = ? AND t.number IN (SELECT trial FROM cell)
+                WHERE t.state = ? AND t.number IN (SELECT trial FROM cell WHERE stage = coalesce(?, stage))
             ), last AS (
                 SELECT trial, step, count(*) OVER (PARTITION BY trial) AS evaluations FROM ranked WHERE back <= ?
             )
-            SELECT l.trial AS number, i."set", i.image, i.metric, max(l.step) AS step, l.evaluations,
+            SELECT l.trial AS row, i."set", i.image, i.metric, max(l.step) AS step, l.evaluations,
                 CASE WHEN count(i.value) = l.evaluations THEN avg(i.value) END AS value
             FROM last l CROSS JOIN image i ON i.trial = l.trial AND i.step = l.step
             GROUP BY l.trial, i."set", i.image, i.metric""",
-            [schema.COMPLETED, count],
+            [schema.COMPLETED, stage, count],
         )
-        cells = ledger.frame(f"SELECT t.id AS trial, c.variant, c.stage, c.seed, t.number FROM {CELLS} {IN_ORDER}")
+        cells = _places(ledger, stage)
         scenes, known = _scenes(ledger), ledger.study.image_keys
     wide = _wide(scores, known).merge(scenes, how="left", on=["set", "image"])
     wide.insert(3, "scene", wide.pop("scene").fillna(wide["image"]))
-    return cells.merge(wide, on="number").drop(columns="number")
+    return cells.merge(wide, on="row").drop(columns="row")
 
 
-def load_curves(study: StudyLike, *, metric: str | None = None) -> pd.DataFrame:
+def load_curves(study: StudyLike, *, metric: str | None = None, stage: str | None = None) -> pd.DataFrame:
     """Return a row for each planned trial and report, in the order of the steps.
 
-    Columns: `trial`, `variant`, `stage`, `seed`, `step` and each metric reported, or `metric` alone.
+    Columns: `trial`, `variant`, `stage`, `seed`, `repeat`, `number`, `step` and each metric reported, or `metric`
+    alone.
+
+    Args:
+        study: a study's folder, or its name under `results`.
+        metric: the only one to load.
+        stage: `fixed`, `search` or `confirm`; by default all.
 
     Raises:
         StudyError: if there is no such study, or its ledger cannot be read.
@@ -107,19 +123,22 @@ def load_curves(study: StudyLike, *, metric: str | None = None) -> pd.DataFrame:
     with open_ledger(study) as ledger:
         reports = _wide(
             ledger.frame(
-                "SELECT trial AS number, step, metric, value FROM report WHERE metric = coalesce(?, metric)", [metric]
+                "SELECT trial AS row, step, metric, value FROM report WHERE metric = coalesce(?, metric) "
+                "AND trial IN (SELECT trial FROM cell WHERE stage = coalesce(?, stage))",
+                [metric, stage],
             ),
             ledger.study.keys if metric is None else [metric],
         )
-        cells = ledger.frame(f"SELECT t.id AS trial, c.variant, c.stage, c.seed, t.number FROM {CELLS} {IN_ORDER}")
-    return cells.merge(reports, on="number").drop(columns="number")
+        cells = _places(ledger, stage)
+    return cells.merge(reports, on="row").drop(columns="row")
 
 
 def load_events(study: StudyLike) -> pd.DataFrame:
     """Return a row for each thing that happened in the training of a planned trial, in the order of the steps.
 
-    Columns: `trial`, `variant`, `stage`, `seed`, `step` (at which it happened), `kind` (such as `spike`, `collapse`),
-    `subject` (what it happened to), `value` (in the unit that `text` names) and `text`, a sentence.
+    Columns: `trial`, `variant`, `stage`, `seed`, `repeat`, `number`, `step` (at which it happened), `kind` (such as
+    `spike`, `collapse`), `subject` (what it happened to), `value` (in the unit that `text` names) and `text`, a
+    sentence.
 
     Raises:
         StudyError: if there is no such study, or its ledger cannot be read.
@@ -127,28 +146,31 @@ def load_events(study: StudyLike) -> pd.DataFrame:
     with open_ledger(study) as ledger:
         events = ledger.frame(
             f"""
-            SELECT t.id AS trial, c.variant, c.stage, c.seed, e.step, e.kind, e.subject, e.value, e.text
+            SELECT {PLACE}, e.step, e.kind, e.subject, e.value, e.text
             FROM {CELLS} JOIN event e ON e.trial = t.number {IN_ORDER}, e.step, e.kind, e.subject"""
         )
-    return events.astype({"seed": int, "step": int, "value": float})
+    return events.astype({"seed": int, "repeat": int, "number": int, "step": int, "value": float})
 
 
-def load_references(study: StudyLike) -> pd.DataFrame:
+def load_references(study: StudyLike, *, digest: str | None = None) -> pd.DataFrame:
     """Return the scores of what the trials are compared with beside each other.
 
     Columns: `method`, `set`, `image`, `scene`, `weights` and each metric that images have. Methods without `weights`
     learn nothing; the others are trained models, and `weights` is the SHA-256 of their file.
 
+    Args:
+        study: a study's folder, or its name under `results`.
+        digest: of the images; by default those of the spec's `data.evaluate`.
+
     Raises:
         StudyError: if there is no such study, or its ledger cannot be read.
     """
     with open_ledger(study) as ledger:
+        images = ledger.study.digest if digest is None else digest
         query = 'SELECT method, "set", image, metric, value FROM reference WHERE data = ?'
-        wide = _wide(ledger.frame(query, [ledger.study.digest]), ledger.study.image_keys)
+        wide = _wide(ledger.frame(query, [images]), ledger.study.image_keys)
         wide = wide.merge(_scenes(ledger), how="left", on=["set", "image"])
-        weights = dict(
-            ledger.connection.execute("SELECT method, weights FROM scored WHERE data = ?", [ledger.study.digest])
-        )
+        weights = dict(ledger.connection.execute("SELECT method, weights FROM scored WHERE data = ?", [images]))
     wide.insert(3, "scene", wide.pop("scene").fillna(wide["image"]))
     wide.insert(4, "weights", wide["method"].map(weights).astype(object))
     return wide
@@ -162,6 +184,12 @@ def load_variants(study: StudyLike) -> pd.DataFrame:
     """
     with open_ledger(study) as ledger:
         return ledger.frame("SELECT name, component, compared_to, present, overrides FROM variant ORDER BY number")
+
+
+def _places(ledger: Ledger, stage: str | None) -> pd.DataFrame:
+    """Return the places of one stage, or of all."""
+    query = f"SELECT {PLACE}, t.number AS row FROM {CELLS} WHERE c.stage = coalesce(?, c.stage) {IN_ORDER}"
+    return ledger.frame(query, [stage])
 
 
 def _scenes(ledger: Ledger) -> pd.DataFrame:

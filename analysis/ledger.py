@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,9 @@ from analysis import schema
 from analysis.errors import StudyError
 from analysis.statistics import Images
 
-__all__ = ["QUALITY", "RESULTS", "Ledger", "Metric", "Study", "StudyLike", "open_ledger", "study_folder"]
+__all__ = [
+    "QUALITY", "RESULTS", "Confirm", "Ledger", "Metric", "Search", "Study", "StudyLike", "open_ledger", "study_folder",
+]  # fmt: skip
 
 RESULTS = Path("results")
 """Where studies are looked up by name."""
@@ -61,6 +63,56 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Search:
+    """What a search was asked, as the driver recorded it.
+
+    Args:
+        objectives: metric -> `max` or `min`; the first one leads where one has to.
+        sampler: what proposes.
+        scheduler: what stops early: `none`, `asha`, `hyperband` or `median`.
+        rules: the scheduler's settings.
+        repeats: searches of every variant, each with its own seed of the sampler.
+        seeds: every suggestion is trained with each of them.
+        first_points: how many suggestions come first that are the same for all variants.
+        budget: of every variant in each repeat: `trials` or `steps` -> how many.
+        space: parameter -> its range as the spec has it.
+        parameters: variant -> the parameters searched; none if there is nothing to search.
+        left_out: variant -> parameter -> why it is not searched there.
+        cautions: sentences on what to expect of this search.
+        ended: variant -> why its search ended before the budget was spent.
+    """
+
+    objectives: dict[str, str]
+    sampler: str
+    scheduler: str
+    rules: dict[str, Any]
+    repeats: int
+    seeds: list[int]
+    first_points: int
+    budget: dict[str, int]
+    space: dict[str, Any]
+    parameters: dict[str, list[str]]
+    left_out: dict[str, dict[str, str]]
+    cautions: list[str]
+    ended: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Confirm:
+    """How the choices of a search are confirmed.
+
+    Args:
+        seeds: fresh ones, of every choice.
+        sets: the sets of images that the search never saw; empty if its own are used again.
+        digest: of the images that confirming trials are scored on.
+    """
+
+    seeds: list[int]
+    sets: list[str]
+    digest: str
+
+
+@dataclass(frozen=True)
 class Study:
     """What a study asks and how it will be judged: the spec that holds, and the facts beside it.
 
@@ -76,6 +128,9 @@ class Study:
         digest: of the images.
         settings: of the metrics.
         inert: for each variant, the settings of the full model that mean nothing any more under its own.
+        search: what the search was asked, or None: see `Search`.
+        confirm: how its choices are confirmed, or None.
+        expected: stage -> how many trials it has when the study is done.
     """
 
     name: str
@@ -89,6 +144,9 @@ class Study:
     digest: str
     settings: dict[str, Any]
     inert: dict[str, list[str]] = field(default_factory=dict)
+    search: Search | None = None
+    confirm: Confirm | None = None
+    expected: dict[str, int] = field(default_factory=dict)
 
     @property
     def keys(self) -> list[str]:
@@ -189,7 +247,8 @@ def _study(connection: sqlite3.Connection, path: Path) -> Study:
     missing = [key for key in ("name", "storage", "metrics", "data", "digest") if key not in facts]
     if spec is None or missing:
         raise StudyError(f"{path}: the study has not begun ({', '.join(missing) or 'no spec'} missing); run it first")
-    rules = json.loads(spec[0])["analysis"]
+    resolved = json.loads(spec[0])
+    rules, asked, again = resolved["analysis"], facts.get("search"), facts.get("confirm")
     return Study(
         name=facts["name"],
         storage=Path(facts["storage"]),
@@ -202,4 +261,27 @@ def _study(connection: sqlite3.Connection, path: Path) -> Study:
         digest=facts["digest"],
         settings=facts.get("metric_settings", {}),
         inert=facts.get("inert", {}),
+        search=_search(asked, resolved) if asked else None,
+        confirm=Confirm(again["seeds"], again["sets"], again["digest"]) if asked and again else None,
+        expected=facts.get("expected", {}),
+    )
+
+
+def _search(asked: Mapping[str, Any], resolved: Mapping[str, Any]) -> Search:
+    scheduler = asked["scheduler"]
+    kind, rules = (scheduler, {}) if isinstance(scheduler, str) else next(iter(scheduler.items()))
+    return Search(
+        objectives=asked["objectives"],
+        sampler=asked["sampler"],
+        scheduler=kind,
+        rules=rules or {},
+        repeats=asked["repeats"],
+        seeds=asked["seeds"],
+        first_points=asked["first_points"],
+        budget=asked["budget"],
+        space=(resolved.get("search") or {}).get("space", {}),
+        parameters=asked["parameters"],
+        left_out=asked["left_out"],
+        cautions=asked["cautions"],
+        ended=asked["ended"],
     )

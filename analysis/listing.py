@@ -12,6 +12,8 @@ from rich.table import Table
 
 from analysis import defects, shown, wording
 from analysis.schema import PLANNED
+from analysis.search_shown import Grid, SearchPart
+from analysis.search_wording import MATTERED
 from analysis.tables import Readings, Tables
 
 __all__ = ["markdown", "show"]
@@ -22,22 +24,23 @@ GAP = 3
 ALWAYS = 3  # columns: name, completed, the first metric
 
 
-def markdown(readings: Readings, tables: Tables) -> str:
-    """Return the report as Markdown: notices, verdicts, variants, known defects, events, trials."""
+def markdown(readings: Readings, tables: Tables, *, search: SearchPart | None = None) -> str:
+    """Return the report as Markdown: notices, verdicts, variants, the search, known defects, events, trials."""
     study = readings.study
     parts = [f"# {study.name}", wording.question(study, readings.family)]
     parts.append(" \u00b7 ".join(shown.facts(readings)))
-    parts += [f"**{heading}.** {text}" for heading, text in shown.notices(readings)]
-    said = shown.verdicts(readings, tables)
-    parts += ["## Verdicts", "\n".join(f"- **{one.component}**: {_whole(one)}" for one in said)]
+    parts += [f"**{heading}.** {text}" for heading, text in _notices(readings, search)]
+    said = [] if search and search.waits else shown.verdicts(readings, tables)
+    parts += ["## Verdicts", _rests_on(search), "\n".join(f"- **{one.component}**: {_whole(one)}" for one in said)]
     numbers = [[one.component, one.estimate, one.p, one.effect, str(one.seeds), one.verdict] for one in said]
     parts.append(_pipes(_verdict_heads(readings), numbers) if numbers else "")
     names, others = shown.explored(readings, tables)
-    if others:
+    if others and said:
         parts += ["### Other metrics, exploratory", _pipes(["", *names], [[title, *cells] for title, cells in others])]
-    parts += ["## Variants", wording.brightening(tables.variants, study), _models(tables)]
+    parts += [f"## {shown.variants_head(readings)}", wording.brightening(tables.variants, study), _models(tables)]
     for group in shown.groups(readings, tables):
         parts += [f"### {group.name}", _pipes(_heads(group), _rows(group))]
+    parts += [] if search is None else _search(search)
     groups = defects.by_set(readings, tables)
     if groups:
         explained = wording.defects([name for group in groups for name, _ in group.spans])
@@ -53,26 +56,72 @@ def markdown(readings: Readings, tables: Tables) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def show(readings: Readings, tables: Tables, *, path: Path) -> None:
-    """Print the variant table, the verdicts and the path of the page."""
+def show(readings: Readings, tables: Tables, *, path: Path, search: SearchPart | None = None) -> None:
+    """Print the variant table, what a search took and found, the verdicts and the path of the page."""
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = PIPE_COLUMNS
-    for heading, text in shown.notices(readings):
+    for heading, text in _notices(readings, search):
         console.print(f"{heading}. {text}")
+    head = "" if search is None else f" ({shown.variants_head(readings).lower()})"
     for group in shown.groups(readings, tables):
-        console.print(_table(group, title=f"{readings.study.name}, {group.name}", width=console.width))
+        console.print(_table(group, title=f"{readings.study.name}, {group.name}{head}", width=console.width))
+    if search is not None:
+        _show_search(console, search)
     brief = defects.in_brief(readings, tables)
     if brief:
         title = f"Known defects, {brief.name}: one metric of each, the report has more"
         console.print(_table(brief, title=title, width=console.width))
-    for one in shown.verdicts(readings, tables):
+    if search is not None:
+        console.print(_rests_on(search), soft_wrap=True)
+    for one in [] if search and search.waits else shown.verdicts(readings, tables):
         console.print(_whole(one), soft_wrap=True)
     begun = int((readings.trials["state"] != PLANNED).sum())
     happened = wording.events(readings.events, begun)
     for sentence in (happened, wording.brightening(tables.variants, readings.study), str(path)):
         if sentence:
             console.print(sentence, soft_wrap=True)
+
+
+def _notices(readings: Readings, search: SearchPart | None) -> list[tuple[str, str]]:
+    return [*(search.notices if search else []), *shown.notices(readings)]
+
+
+def _rests_on(search: SearchPart | None) -> str:
+    """Return what the verdicts compare, or why there are none yet; nothing without a search."""
+    return "" if search is None else search.waits or search.basis
+
+
+def _search(search: SearchPart) -> list[str]:
+    """Return what is told of a search as parts of a Markdown page."""
+    parts = ["## Search", search.asked, "### What was spent", search.budget, _grid(search.spent)]
+    parts.append("\n".join(f"- {name}: its search leaves out `{path}`: {why}" for name, path, why in search.left_out))
+    parts += ["### Promised and confirmed", " ".join(search.gaps), _grid(search.promised), _grid(search.settings)]
+    if search.mattered.rows or search.unknown:
+        said = MATTERED if search.mattered.rows else ""
+        parts += ["### Which parameters mattered", said, search.unknown, _grid(search.mattered)]
+    if search.rungs.rows:
+        parts += ["### Does stopping early mislead?", search.compared, _grid(search.rungs)]
+    if search.untuned:
+        parts.append("## Untuned")
+    for group in search.untuned:
+        parts += [f"### {group.name}, untuned", _pipes(_heads(group), _rows(group))]
+    return parts
+
+
+def _show_search(console: Console, search: SearchPart) -> None:
+    for title, grid in (("Search, what was spent", search.spent), ("Promised and confirmed", search.promised)):
+        table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+        for place, head in enumerate(grid.heads):
+            table.add_column(head, justify="left" if place < grid.left else "right")
+        for row in grid.rows:
+            table.add_row(*row)
+        console.print(table)
+    console.print(" ".join([search.budget, *search.gaps]), soft_wrap=True)
+
+
+def _grid(grid: Grid) -> str:
+    return _pipes(grid.heads, grid.rows, grid.left) if grid.rows else ""
 
 
 def _table(group: shown.Group, *, title: str, width: int) -> Table:
@@ -114,16 +163,17 @@ def _rows(group: shown.Group) -> list[list[str]]:
 
 def _verdict_heads(readings: Readings) -> list[str]:
     metric = readings.study.metric(readings.study.primary)
-    return ["Component", f"Difference of {metric.title} [95 %]", "p (Holm)", "Effect (sd)", "Seeds", "Verdict"]
+    units = f"{readings.unit.capitalize()}s"
+    return ["Component", f"Difference of {metric.title} [95 %]", "p (Holm)", "Effect (sd)", units, "Verdict"]
 
 
 def _trial_heads(readings: Readings) -> list[str]:
     return ["Variant", "Seed", "State", readings.study.metric(readings.study.primary).title, "Seconds", "Trial"]
 
 
-def _pipes(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table; the first column is left, the others right."""
-    return "\n".join(_line(cells) for cells in (heads, ["---", *["---:"] * (len(heads) - 1)], *rows))
+def _pipes(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Return a Markdown table; the first columns, so many as `left`, are left, the others right."""
+    return "\n".join(_line(cells) for cells in (heads, ["---"] * left + ["---:"] * (len(heads) - left), *rows))
 
 
 def _line(cells: Sequence[str]) -> str:

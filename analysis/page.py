@@ -14,7 +14,9 @@ from analysis.comparison import SCENES, SEEDS, seed_differences
 from analysis.ledger import Study
 from analysis.pictures import VARIANTS, Strip
 from analysis.records import dated
-from analysis.schema import COMPLETED, DIVERGED
+from analysis.schema import COMPLETED, CONFIRM, DIVERGED
+from analysis.search_shown import SearchPart
+from analysis.search_wording import MATTERED
 from analysis.tables import Readings, Tables, metric_digits
 
 __all__ = ["drawn", "render"]
@@ -35,7 +37,14 @@ def drawn(study: Study) -> list[str]:
     return [study.primary, *dynamics]
 
 
-def render(readings: Readings, tables: Tables, *, curves: Mapping[str, pd.DataFrame], strips: list[Strip]) -> str:
+def render(
+    readings: Readings,
+    tables: Tables,
+    *,
+    curves: Mapping[str, pd.DataFrame],
+    strips: list[Strip],
+    search: SearchPart | None = None,
+) -> str:
     """Return the page.
 
     Args:
@@ -43,6 +52,7 @@ def render(readings: Readings, tables: Tables, *, curves: Mapping[str, pd.DataFr
         tables: computed from them.
         curves: of each metric of `drawn`, as from `analysis.load_curves`, of the same stage.
         strips: pictures of some evaluation images.
+        search: what is told of a search, if there was one.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -59,8 +69,14 @@ def render(readings: Readings, tables: Tables, *, curves: Mapping[str, pd.DataFr
         limit=wording.margin(study),
         question=wording.question(study, readings.family),
         facts=shown.facts(readings),
-        notices=shown.notices(readings),
+        notices=[*(search.notices if search else []), *shown.notices(readings)],
+        search=search,
+        stage=readings.stage,
+        over=_over(readings),
+        mattered=MATTERED,
+        variants_head=shown.variants_head(readings),
         verdicts=shown.verdicts(readings, tables),
+        family=len(readings.family),
         forest=_forest(readings, tables),
         explored=shown.explored(readings, tables),
         groups=shown.groups(readings, tables),
@@ -84,6 +100,14 @@ def render(readings: Readings, tables: Tables, *, curves: Mapping[str, pd.DataFr
     )
 
 
+def _over(readings: Readings) -> dict[str, str]:
+    """Return what the variant table's deviations, and the curves, are over."""
+    search = readings.study.search
+    several = search is not None and search.repeats > 1 and readings.stage == CONFIRM
+    units = "repeats of the search" if readings.unit == "repeat" else "seeds"
+    return {"unit": readings.unit, "units": units, "runs": "repeats and seeds" if several else "seeds"}
+
+
 def _forest(readings: Readings, tables: Tables) -> str:
     study = readings.study
     metric, decimals = study.metric(study.primary), metric_digits(readings, study.primary)
@@ -92,7 +116,7 @@ def _forest(readings: Readings, tables: Tables) -> str:
     if table.empty:
         return ""
     names = shown.labels(readings)
-    seeds = seed_differences(readings.images, readings.family, metric=metric.key, images_are=study.images)
+    seeds = seed_differences(readings.judged, readings.family, metric=metric.key, images_are=study.images)
     rows = [
         figures.ForestRow(
             label=names[row["variant"]],
@@ -100,6 +124,7 @@ def _forest(readings: Readings, tables: Tables) -> str:
             interval=(row["low"], row["high"]),
             decided=row["verdict"] in ("helps", "hurts", "equivalent"),
             text=wording.estimate(row, decimals),
+            unit=readings.unit,
         )
         for row in table.to_dict("records")
     ]
@@ -115,7 +140,9 @@ def _curves(readings: Readings, curves: pd.DataFrame) -> str:
     if metric.key not in curves or curves[metric.key].isna().all():
         return ""
     names = dict(list(shown.labels(readings).items())[:PANELS])
-    caption = f"{metric.title} over the training steps, mean and range over seeds, for each variant."
+    caption = (
+        f"{metric.title} over the training steps, mean and range over {_over(readings)['runs']}, for each variant."
+    )
     return figures.curves(curves, metric, labels=names, caption=caption)
 
 
@@ -132,7 +159,7 @@ def _dynamics(readings: Readings, curves: Mapping[str, pd.DataFrame]) -> list[tu
                 caption = f"{metric.title} over the training steps, mean and range over seeds, for each variant."
                 marks = _marks(readings, metric.key.removeprefix(prefix))
                 pictures.append(
-                    figures.curves(table, metric, labels=names, caption=caption, marks=marks, panels=layout)
+                    figures.curves(table, metric, labels=names, caption=caption, marks=marks, layout=layout)
                 )
         if pictures:
             found.append((heading, pictures))

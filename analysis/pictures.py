@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
 from pathlib import Path
@@ -56,7 +56,14 @@ def median_trials(images: pd.DataFrame, metric: str) -> dict[str, str]:
     return dict(zip(chosen["variant"], chosen["trial"], strict=True))
 
 
-def strips(ledger: Ledger, trials: Mapping[str, str], *, labels: Mapping[str, str]) -> list[Strip]:
+def strips(
+    ledger: Ledger,
+    trials: Mapping[str, str],
+    *,
+    labels: Mapping[str, str],
+    digest: str | None = None,
+    sets: Sequence[str] = (),
+) -> list[Strip]:
     """Return the pictures of at most 4 evaluation images, spread over the sets.
 
     Args:
@@ -64,19 +71,23 @@ def strips(ledger: Ledger, trials: Mapping[str, str], *, labels: Mapping[str, st
         trials: variant -> the trial (identity) whose pictures speak for it.
         labels: variant -> its name for readers, in the order of the pictures; at most 12 are shown, and of trained
             models that the study is compared with at most 4.
+        digest: of the images; by default those of the spec's `data.evaluate`.
+        sets: the only sets of which images are shown; by default all.
     """
+    digest = ledger.study.digest if digest is None else digest
     shown = [name for name in labels if name in trials][:VARIANTS]
     models = ledger.connection.execute(
         "SELECT method FROM scored WHERE data = ? AND weights IS NOT NULL ORDER BY method LIMIT ?",
-        [ledger.study.digest, MODELS],
+        [digest, MODELS],
     ).fetchall()
     columns = [
-        *(_reference(ledger, name) for name in BEFORE),
+        *(_reference(ledger, name, digest) for name in BEFORE),
         *(_trial(ledger, trials[name], labels[name]) for name in shown),
-        *(_reference(ledger, name) for (name,) in models),
-        *(_reference(ledger, name) for name in AFTER),
+        *(_reference(ledger, name, digest) for (name,) in models),
+        *(_reference(ledger, name, digest) for name in AFTER),
     ]
     images = sorted({image for column in columns for image in column.paths})
+    images = [image for image in images if not sets or image.partition("/")[0] in sets]
     places = sorted({round(place) for place in np.linspace(0, len(images) - 1, IMAGES)}) if images else []
     return [Strip(image, _pictures(ledger.study, columns, image)) for image in (images[place] for place in places)]
 
@@ -90,13 +101,13 @@ class _Column:
     scores: pd.DataFrame
 
 
-def _reference(ledger: Ledger, method: str) -> _Column:
+def _reference(ledger: Ledger, method: str, digest: str) -> _Column:
     paths = ledger.connection.execute(
-        "SELECT picture, path FROM reference_picture WHERE data = ? AND method = ?", [ledger.study.digest, method]
+        "SELECT picture, path FROM reference_picture WHERE data = ? AND method = ?", [digest, method]
     )
     scores = ledger.frame(
         "SELECT \"set\" || '/' || image AS picture, metric, value FROM reference WHERE data = ? AND method = ?",
-        [ledger.study.digest, method],
+        [digest, method],
     )
     return _Column(NAMES.get(method, method), dict(paths.fetchall()), scores)
 

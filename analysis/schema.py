@@ -11,24 +11,36 @@ import sqlite3
 __all__ = [
     "BASELINE",
     "COMPLETED",
+    "CONFIRM",
+    "CONTINUE",
     "DIVERGED",
     "EARLIER",
     "FAILED",
+    "FIXED",
     "PLANNED",
     "RUNNING",
     "SCHEMA",
+    "SEARCH",
+    "STAGES",
     "STATES",
+    "STOP",
     "STOPPED",
     "VERSION",
     "complete",
+    "searchable",
 ]
 
-VERSION = 2
-EARLIER = (1,)
-"""What can be read too, and becomes `VERSION` when it is written to. Version 1 lacks the tables of `LATER`, and of
-each metric what it is about and whether each image has it."""
+VERSION = 3
+EARLIER = (1, 2)
+"""What can be read too, and becomes `VERSION` when it is written to. They lack tables of `LATER` and columns of `cell`;
+version 1 lacks of each metric what it is about and whether each image has it."""
 
 BASELINE = "baseline"
+
+FIXED = "fixed"  # at the spec's settings
+SEARCH = "search"
+CONFIRM = "confirm"  # the settings that a search found, with fresh seeds and images
+STAGES = (FIXED, SEARCH, CONFIRM)
 
 PLANNED = "PLANNED"
 RUNNING = "RUNNING"
@@ -37,6 +49,8 @@ STOPPED = "STOPPED"  # by the scheduler
 DIVERGED = "DIVERGED"  # a result: counted, never repeated
 FAILED = "FAILED"  # with a kind: memory, data, bug, lost
 STATES = (PLANNED, RUNNING, COMPLETED, STOPPED, DIVERGED, FAILED)
+
+CONTINUE, STOP = "continue", "stop"  # what a scheduler decides
 
 LATER = {
     "event": """(                             -- what happened in a training: spikes, collapses
@@ -55,8 +69,38 @@ LATER = {
     weights TEXT,                             -- SHA-256 of a trained model's file; NULL if the method learns nothing
     PRIMARY KEY (method, data)
 ) WITHOUT ROWID""",
+    "suggestion": """(                        -- settings that a search tried: by variant, repeat and number, from 0
+    variant TEXT NOT NULL,
+    repeat INTEGER NOT NULL,                  -- of the variant's search, from 0
+    number INTEGER NOT NULL,                  -- in that search; what is left out keeps its number
+    at REAL NOT NULL,
+    params TEXT NOT NULL,                     -- JSON: path -> value of each parameter that exists under the others
+    trial TEXT,                               -- identity of its trial with the first seed; NULL if refused
+    same_as INTEGER,                          -- number of the first suggestion with these settings; NULL if it is new
+    refused TEXT,                             -- what the trainer says against these settings; NULL if nothing
+    left_out TEXT,                            -- why it is no point of the search any more; NULL while it is
+    PRIMARY KEY (variant, repeat, number)
+) WITHOUT ROWID""",
+    "choice": """(                            -- what a search found, and goes on to be confirmed
+    variant TEXT NOT NULL,
+    repeat INTEGER NOT NULL,
+    number INTEGER,                           -- of the suggestion chosen; NULL if there is none
+    why TEXT NOT NULL,                        -- a sentence
+    at REAL NOT NULL,
+    PRIMARY KEY (variant, repeat)
+) WITHOUT ROWID""",
 }
-"""The tables that came with version 2: name -> definition."""
+"""The tables that came after version 1: name -> definition."""
+
+CELL = """(                                   -- the plan of the spec that holds: which trial fills which place
+    stage TEXT NOT NULL,
+    variant TEXT NOT NULL,
+    repeat INTEGER NOT NULL,                  -- of the search, from 0; 0 in the fixed stage
+    number INTEGER NOT NULL,                  -- of the suggestion; 0 but in the search
+    seed INTEGER NOT NULL,
+    trial INTEGER NOT NULL REFERENCES trial(number),
+    PRIMARY KEY (stage, variant, repeat, number, seed)
+) WITHOUT ROWID"""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS study (            -- one row for each key: name, schema, trainer, metrics, ... as JSON
@@ -109,14 +153,6 @@ CREATE TABLE IF NOT EXISTS trial (
     started REAL,
     ended REAL
 );
-
-CREATE TABLE IF NOT EXISTS cell (             -- the plan of the spec that holds: which trial fills which place
-    stage TEXT NOT NULL,
-    variant TEXT NOT NULL,
-    seed INTEGER NOT NULL,
-    trial INTEGER NOT NULL REFERENCES trial(number),
-    PRIMARY KEY (stage, variant, seed)
-) WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS attempt (
     trial INTEGER NOT NULL REFERENCES trial(number),
@@ -185,17 +221,25 @@ CREATE TABLE IF NOT EXISTS reference_picture (
 
 CREATE TABLE IF NOT EXISTS decision (         -- of a scheduler, never computed again
     trial INTEGER NOT NULL,
-    rung INTEGER NOT NULL,
-    what TEXT NOT NULL,
+    rung INTEGER NOT NULL,                    -- the step
+    what TEXT NOT NULL,                       -- continue or stop
     at REAL NOT NULL,
     PRIMARY KEY (trial, rung)
 ) WITHOUT ROWID;
-""" + "".join(f"CREATE TABLE IF NOT EXISTS {name} {columns};\n" for name, columns in LATER.items())
+""" + "".join(f"CREATE TABLE IF NOT EXISTS {name} {columns};\n" for name, columns in [("cell", CELL), *LATER.items()])
 
 
 def complete(connection: sqlite3.Connection) -> None:
-    """Let a ledger of an earlier version, opened for reading, show the tables it lacks as empty ones."""
+    """Let a ledger of an earlier version, opened for reading, show the tables and columns that it lacks."""
     there = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     for name, columns in LATER.items():
         if name not in there:
             connection.execute(f"CREATE TEMP TABLE {name} {columns}")
+    if "cell" in there and not searchable(connection):
+        connection.execute(f"CREATE TEMP TABLE cell {CELL}")
+        connection.execute("INSERT INTO temp.cell SELECT stage, variant, 0, 0, seed, trial FROM main.cell")
+
+
+def searchable(connection: sqlite3.Connection) -> bool:
+    """Whether the table `cell` has the columns that a search needs."""
+    return "number" in {row[1] for row in connection.execute("PRAGMA table_info(cell)")}

@@ -14,13 +14,13 @@ import pandas as pd
 from analysis import wording
 from analysis.ledger import QUALITY, Metric
 from analysis.records import Records, dated
-from analysis.schema import DIVERGED, FAILED, PLANNED, RUNNING
+from analysis.schema import CONFIRM, DIVERGED, FAILED, PLANNED, RUNNING, SEARCH
 from analysis.tables import Readings, Tables, metric_digits
 from analysis.wording import counted, number
 
 __all__ = [
     "ROWS", "Event", "Group", "Verdict", "breaks", "events", "explored", "facts", "group", "groups", "happened",
-    "labels", "measured", "notices", "settings", "trials", "verdicts",
+    "labels", "measured", "notices", "settings", "trials", "variants_head", "verdicts",
 ]  # fmt: skip
 
 ROWS = 200
@@ -78,19 +78,40 @@ def labels(readings: Readings) -> dict[str, str]:
 
 def facts(readings: Readings) -> list[str]:
     """Return the size of the study, what it took, and when the ledger last changed."""
-    trials = readings.trials
+    study, trials = readings.study, readings.plan if readings.study.search else readings.trials
     hours = trials.drop_duplicates("trial")["seconds"].sum() / 3600
     return [
-        f"{counted(len(readings.variants), 'variant')} \u00d7 {counted(trials['seed'].nunique(), 'seed')}",
-        counted(sum(one["images"] for one in readings.study.data["sets"].values()), "image"),
+        f"{counted(len(readings.variants), 'variant')} \u00d7 {counted(readings.trials['seed'].nunique(), 'seed')}",
+        *([_tried(trials)] if study.search else []),
+        counted(_images(readings), "image"),
         f"{hours:.1f} h of training" if hours >= 1 else f"{60 * hours:.1f} min of training",
         f"as of {dated(readings.records.as_of)}",
     ]
 
 
+def _tried(plan: pd.DataFrame) -> str:
+    tried = plan.loc[plan["stage"] == SEARCH, ["variant", "repeat", "number"]].drop_duplicates()
+    return f"{counted(len(tried), 'suggestion')} tried"
+
+
+def _images(readings: Readings) -> int:
+    """Return how many images the stage is scored on."""
+    if readings.stage == CONFIRM and readings.study.confirm and readings.study.confirm.sets:
+        return len(readings.images[["set", "image"]].drop_duplicates())
+    return sum(one["images"] for one in readings.study.data["sets"].values())
+
+
 def notices(readings: Readings) -> list[tuple[str, str]]:
     """Return what a reader must know first: (heading, sentence)."""
-    return [*_progress(readings), *_cautions(readings), *_mixtures(readings.records)]
+    progress = [] if readings.study.search else _progress(readings)  # of a search `analysis.search_shown` tells
+    return [*progress, *_cautions(readings), *_mixtures(readings.records)]
+
+
+def variants_head(readings: Readings) -> str:
+    """Return the heading of the variant table: which settings it speaks of."""
+    if readings.study.search is None:
+        return "Variants"
+    return "Variants, confirmed" if readings.stage == CONFIRM else "Variants, untuned"
 
 
 def verdicts(readings: Readings, tables: Tables) -> list[Verdict]:
@@ -292,5 +313,7 @@ def _completed(row: Mapping[Any, Any]) -> str:
     if row["kind"] == "reference":
         return ""
     counts = {state: int(row[state]) for state in ("completed", "stopped", "diverged", "failed", "unfinished")}
+    if not any(counts.values()):
+        return "none"  # the search found nothing that could be confirmed
     others = "".join(f", {counts[state]} {state}" for state in ("stopped", "diverged", "failed") if counts[state])
     return f"{counts['completed']} of {sum(counts.values())}{others}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,8 @@ from analysis.comparison import Contrast, contrasts, judge
 from analysis.frames import load_events, load_images, load_references, load_trials, load_variants
 from analysis.ledger import Ledger, Study
 from analysis.records import Records, read_records
-from analysis.schema import COMPLETED, DIVERGED, FAILED, PLANNED, RUNNING, STOPPED
+from analysis.schema import COMPLETED, CONFIRM, DIVERGED, FAILED, PLANNED, RUNNING, STOPPED
+from analysis.stages import Unit, judged, unit_of
 from analysis.statistics import wilson
 from analysis.wording import digits, sentence
 
@@ -24,15 +27,39 @@ UNTOUCHED = "input"
 
 @dataclass(frozen=True)
 class Readings:
-    """What a ledger says about one stage: frames of `analysis.frames`, and how the results were made."""
+    """What a ledger says about one stage: frames of `analysis.frames`, and how the results were made.
+
+    Args:
+        study: what it asks.
+        stage: which one; `unit` is what its verdicts take as one observation (`analysis.stages`).
+        variants: of the plan.
+        plan: the trials of every stage.
+        trials: those of this stage.
+        images: their scores; in `confirm` on the images that the search never saw, where there are such.
+        references: on the same images.
+        events: in the trainings of this stage.
+        records: how the results were made.
+    """
 
     study: Study
+    stage: str
     variants: pd.DataFrame
+    plan: pd.DataFrame
     trials: pd.DataFrame
     images: pd.DataFrame
     references: pd.DataFrame
     events: pd.DataFrame
     records: Records
+
+    @property
+    def unit(self) -> Unit:
+        """What one observation is."""
+        return unit_of(self.study, self.stage)
+
+    @property
+    def judged(self) -> pd.DataFrame:
+        """The scores as `analysis.judge` takes them."""
+        return judged(self.images, self.unit)
 
     @property
     def family(self) -> list[Contrast]:
@@ -50,25 +77,33 @@ class Tables:
 
 def read(ledger: Ledger, stage: str) -> Readings:
     """Read one stage of a study."""
-    trials, images, events = load_trials(ledger), load_images(ledger), load_events(ledger)
+    trials, images, events = load_trials(ledger), load_images(ledger, stage=stage), load_events(ledger)
+    confirm = ledger.study.confirm if stage == CONFIRM else None
+    references = load_references(ledger, digest=confirm.digest if confirm else None)
+    if confirm and confirm.sets:
+        images, references = (frame[frame["set"].isin(confirm.sets)] for frame in (images, references))
     return Readings(
         study=ledger.study,
+        stage=stage,
         variants=load_variants(ledger),
+        plan=trials,
         trials=trials[trials["stage"] == stage].reset_index(drop=True),
-        images=images[images["stage"] == stage].reset_index(drop=True),
-        references=load_references(ledger),
+        images=images.reset_index(drop=True),
+        references=references.reset_index(drop=True),
         events=events[events["stage"] == stage].reset_index(drop=True),
         records=read_records(ledger),
     )
 
 
-def tables(readings: Readings) -> Tables:
-    """Compute the report's tables."""
-    return Tables(variant_table(readings), verdict_table(readings))
+def tables(readings: Readings, unchosen: Mapping[str, str] = MappingProxyType({})) -> Tables:
+    """Compute the report's tables. `unchosen`: variant -> why its search chose nothing that could be judged."""
+    return Tables(variant_table(readings), verdict_table(readings, unchosen))
 
 
 def variant_table(readings: Readings) -> pd.DataFrame:
     """Return a row for each variant, and for each method that learns nothing or model, on each set of images.
+
+    Where the unit of verdicts is a repeat of the search, "seeds" are such repeats.
 
     Columns: `row`, `kind` (`variant` or `reference`), `set`; for each metric its mean (column = the key) over seeds of
     the trials' means over images, `<key> sd` over seeds and `<key> n`, the number of seeds that have every image (of
@@ -79,12 +114,12 @@ def variant_table(readings: Readings) -> pd.DataFrame:
     """
     metrics, whole = _measured(readings), _measured_whole(readings)
     names = readings.variants["name"].tolist()
-    trained = _summary(readings.images, metrics, "variant")
+    trained = _summary(readings.judged, metrics, "variant")
     learnless = _summary(readings.references.assign(seed=0), metrics, "method")
     sets = sorted({name for part in (trained, learnless) for name in part.index.get_level_values("set")}) or [""]
     places = pd.MultiIndex.from_product([names, sets], names=["row", "set"])
     rows = trained.rename_axis(["row", "set"]).reindex(places).fillna({"seeds": 0}).reset_index()
-    rows = rows.merge(_states(readings.trials), how="left", left_on="row", right_index=True)
+    rows = rows.merge(_states(readings.trials, names), how="left", left_on="row", right_index=True)
     rows = rows.merge(_whole_summary(readings.trials, whole), how="left", left_on="row", right_index=True)
     methods = learnless.drop(columns=["seeds", *(f"{key} {what}" for key in metrics for what in ("sd", "n"))])
     methods = methods.rename_axis(["row", "set"]).reset_index()
@@ -102,7 +137,7 @@ def variant_table(readings: Readings) -> pd.DataFrame:
     return table.astype(dict.fromkeys(integers, "Int64"))
 
 
-def verdict_table(readings: Readings) -> pd.DataFrame:
+def verdict_table(readings: Readings, unchosen: Mapping[str, str] = MappingProxyType({})) -> pd.DataFrame:
     """Return the rows of `analysis.judge` for the primary metric, then for every other one that was measured on images.
 
     Added columns: `metric`, `role` (`primary`, or `exploratory`: no verdict, no adjustment), `sentence`, and
@@ -113,12 +148,16 @@ def verdict_table(readings: Readings) -> pd.DataFrame:
     primary = study.metric(study.primary)
     margin = study.matters.get(primary.key)
     table = judge(
-        readings.images, family, metric=primary.key, higher_is_better=primary.higher_is_better, margin=margin,
-        images_are=study.images,
+        readings.judged, family, metric=primary.key, higher_is_better=primary.higher_is_better, margin=margin,
+        images_are=study.images, unit=readings.unit,
     )  # fmt: skip
+    for name, why in unchosen.items():
+        lacks = (table["seeds"] == 0) & ((table["variant"] == name) | (table["compared_to"] == name))
+        table["why"] = table["why"].mask(lacks, f"the search of {name} chose nothing ({why})")
     decimals = metric_digits(readings, primary.key)
     table["sentence"] = [
-        sentence(row, study, decimals=decimals, family=len(family)) for row in table.to_dict("records")
+        sentence(row, study, decimals=decimals, family=len(family), unit=readings.unit)
+        for row in table.to_dict("records")
     ]
     table = table.assign(metric=primary.key, role="primary", **_bound(readings))
     others = [_exploratory(readings, key) for key in _measured(readings) if key != primary.key]
@@ -176,11 +215,12 @@ def _summary(scores: pd.DataFrame, metrics: list[str], name: str) -> pd.DataFram
     return pd.concat([*parts, counts], axis=1)
 
 
-def _states(trials: pd.DataFrame) -> pd.DataFrame:
+def _states(trials: pd.DataFrame, variants: list[str]) -> pd.DataFrame:
     """Return for each variant how its trials ended."""
     names = {COMPLETED: "completed", STOPPED: "stopped", DIVERGED: "diverged", FAILED: "failed"}
     names |= {PLANNED: "unfinished", RUNNING: "unfinished"}
-    counts = pd.crosstab(trials["variant"], trials["state"].map(names)).reindex(columns=_STATES, fill_value=0)
+    counts = pd.crosstab(trials["variant"], trials["state"].map(names))
+    counts = counts.reindex(index=variants, columns=_STATES, fill_value=0)
     broke, ended = counts["diverged"] + counts["failed"], counts.sum(axis=1) - counts["unfinished"]
     bounds = [wilson(int(count), int(total)) for count, total in zip(broke, ended, strict=True)]
     return counts.assign(broke_low=[low for low, _ in bounds], broke_high=[high for _, high in bounds])
@@ -188,7 +228,10 @@ def _states(trials: pd.DataFrame) -> pd.DataFrame:
 
 def _exploratory(readings: Readings, key: str) -> pd.DataFrame:
     """Return the marginal intervals of a metric that no verdict rests on."""
-    table = judge(readings.images, readings.family, metric=key, higher_is_better=None, images_are=readings.study.images)
+    table = judge(
+        readings.judged, readings.family, metric=key, higher_is_better=None, images_are=readings.study.images,
+        unit=readings.unit,
+    )  # fmt: skip
     kept = ["variant", "compared_to", "component", "present", "difference", "low", "high", "effect", "seeds", "images"]
     why = table["why"].where(table["low"].isna(), "exploratory: an interval for itself, no verdict")
     return table[[*kept, "scenes", "n_failed", "deviation"]].assign(metric=key, role="exploratory", why=why)
@@ -201,8 +244,10 @@ def _bound(readings: Readings) -> dict[str, Any]:
     if broken.empty:
         return dict.fromkeys(_BOUNDS, np.nan)
     untouched = readings.references[readings.references["method"] == UNTOUCHED]
-    filled = broken[["trial", "variant", "stage", "seed"]].merge(untouched.drop(columns="method"), how="cross")
-    images = pd.concat([readings.images, filled], ignore_index=True)
+    filled = broken[["trial", "variant", "stage", "seed", "repeat", "number"]].merge(
+        untouched.drop(columns="method"), how="cross"
+    )
+    images = judged(pd.concat([readings.images, filled], ignore_index=True), readings.unit)
     table = judge(images, readings.family, metric=study.primary, higher_is_better=None, images_are=study.images)
     touched = table["variant"].isin(broken["variant"]) | table["compared_to"].isin(broken["variant"])
     return {name: table[name.removeprefix("bound_")].where(touched) for name in _BOUNDS}

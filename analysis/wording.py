@@ -117,7 +117,7 @@ def bound(row: Mapping[Any, Any], study: Study, *, decimals: int) -> str:
     return f"Trials that broke down are left out; scored as the untouched input they would make it {change}{reach}."
 
 
-def sentence(row: Mapping[Any, Any], study: Study, *, decimals: int, family: int) -> str:
+def sentence(row: Mapping[Any, Any], study: Study, *, decimals: int, family: int, unit: str = "seed") -> str:
     """Say what a row of `analysis.judge` means, and of which images, in one or two sentences.
 
     Args:
@@ -125,6 +125,7 @@ def sentence(row: Mapping[Any, Any], study: Study, *, decimals: int, family: int
         study: its metrics and margins.
         decimals: of the metric.
         family: the number of comparisons declared together.
+        unit: what one observation is: a `seed`, or a `repeat` of the search.
     """
     contrast = Contrast(row["variant"], row["compared_to"], row["component"], row["present"])
     thing = _spaced(contrast.component or contrast.variant)
@@ -144,7 +145,7 @@ def sentence(row: Mapping[Any, Any], study: Study, *, decimals: int, family: int
     if row["verdict"] == "equivalent":
         return f"{opening} {change}{against}, less than the {margin(study)} that matters: {thing} makes no difference."
     doubt = f" among {counted(family, 'comparison')}" if row["p"] < LEVEL else ""
-    return f"{opening} {change}{against}: undecided{doubt}. {_outlook(row, study, family=family)}."
+    return f"{opening} {change}{against}: undecided{doubt}. {_outlook(row, study, family=family, unit=unit)}."
 
 
 def brightening(table: pd.DataFrame, study: Study) -> str:
@@ -229,15 +230,16 @@ def _against(theirs: float, ours: float) -> str:
     return f"{number(theirs, shown)} against {number(ours, shown)}"
 
 
-def _outlook(row: Mapping[Any, Any], study: Study, *, family: int) -> str:
-    """Say how many seeds would decide, or why that cannot be said."""
+def _outlook(row: Mapping[Any, Any], study: Study, *, family: int, unit: str) -> str:
+    """Say how many seeds, or repeats of the search, would decide, or why that cannot be said."""
+    units = "seeds" if unit == "seed" else "searches of each variant"
     if not margin(study):
-        return "No margin was declared, so it cannot be said how many seeds would decide"
+        return f"No margin was declared, so it cannot be said how many {units} would decide"
     smallest = study.matters[study.primary]
     low, high = seeds_range(row["deviation"], smallest, seeds=row["seeds"], level=LEVEL / family)
     few = max(low, row["seeds"] + 1)
     many = f"{max(high, few)}" if high <= MOST_SEEDS else f"more than {MOST_SEEDS}"
-    seeds = f"{few} to {many} seeds" if many != str(few) else f"{few} seeds"
+    seeds = f"{few} to {many} {units}" if many != str(few) else f"{few} {units}"
     scenes = ", and perhaps more scenes" if study.images == "sample" else ""
     return f"At a margin of {margin(study)} it would take about {seeds}{scenes}; there are {row['seeds']}"
 

@@ -32,7 +32,7 @@ def deviations(
     """
     old, new = _flat(before), _flat(after)
     changed = [path for path in sorted(old.keys() | new.keys()) if old.get(path, _NOTHING) != new.get(path, _NOTHING)]
-    counted = [path for path in changed if not _free(path, same_images)]
+    counted = [path for path in changed if not _free(path, same_images) and not _emptied(old, new, path)]
     if same_trials:
         counted = [path for path in counted if not (path in old and path in new and _is_setting(path))]
     return [f"{path}: {_shown(old, path)} became {_shown(new, path)}" for path in counted]
@@ -41,6 +41,12 @@ def deviations(
 def _free(path: str, same_images: bool) -> bool:
     parts = path.split(".")
     return parts[0] in FREE or (same_images and parts[0] == "data" and parts[-1] in ("low", "normal"))
+
+
+def _emptied(old: Mapping[str, Any], new: Mapping[str, Any], path: str) -> bool:
+    """Whether a section is empty before or after, and nothing at the other time: what it held or holds says more."""
+    filled = any(other.startswith(f"{path}.") for values in (old, new) for other in values)
+    return filled and {str(values.get(path, _NOTHING)) for values in (old, new)} == {"{}", str(_NOTHING)}
 
 
 def _is_setting(path: str) -> bool:

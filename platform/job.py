@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from analysis.schema import CONFIRM, RUNNING
 from platform.ledger import Ledger
-from platform.plan import Cell
+from platform.plan import Cell, Conclude, Done, Next, Suggest, Wait, left, plan
+from platform.search_run import SearchRun
 from platform.spec import Study
 
 __all__ = ["Job"]
@@ -20,31 +24,91 @@ class Job:
 
     Args:
         study: the checked spec.
-        cells: its design's cells in the order of training.
+        cells: of the plan so far, in the order of training; a search adds to them.
         ledger: the ledger, open for writing.
         storage: the folder that the workers share, for checkpoints and pictures.
         capacity: returns how many trials may run at once, now.
+        search: the study's searches, if it has any.
+        clock: returns the seconds since 1970.
     """
 
     study: Study
-    cells: Sequence[Cell]
+    cells: list[Cell]
     ledger: Ledger
     storage: Path
     capacity: Callable[[], int]
+    search: SearchRun | None = None
+    clock: Callable[[], float] = time.time
     reason: str = ""
     """Why no more trials start although some have no result; empty if there is no such reason."""
     halt: str = ""
     """Why none may start from now on: the storage is full. Empty while nothing speaks against it."""
+    _fills: dict[str, list[Cell]] = field(default_factory=dict)
+    _open: list[Cell] = field(default_factory=list)
+    """Those whose trials have still to end, when last looked at."""
+
+    def __post_init__(self) -> None:
+        self._note(self.cells)
+
+    def next(self, busy: Iterable[str] = ()) -> Next | Wait | Done:
+        """Return what the plan says, after doing what the searches ask for before a trial can start.
+
+        Args:
+            busy: identities of trials that are on their way already.
+        """
+        hours = self.study.spec.budget.hours
+        while True:
+            known = self.ledger.states
+            self._open = [one for one in self._open if left(one, known) or known[one.trial] == RUNNING]
+            states = {one.trial: known[one.trial] for one in self._open} | dict.fromkeys(busy, RUNNING)
+            step = plan(
+                self._open,
+                states,
+                capacity=self.capacity(),
+                spent_s=self.ledger.spent_s(self.clock()) if hours else 0,
+                budget_s=hours * 3600 if hours else None,
+                halt=self.halt,
+                ahead=self.search.ahead if self.search else Done,
+            )
+            if isinstance(step, Next | Wait | Done):
+                return step
+            self._follow(step)
+
+    def pending(self) -> bool:
+        """Return whether a trial has still to be trained, after concluding the searches that are over."""
+        states = self.ledger.states
+        while self.search is not None:
+            step = self.search.ahead()
+            if not isinstance(step, Conclude):
+                if not isinstance(step, Done):
+                    return True
+                break
+            self._follow(step)
+        return any(left(cell, states) or states[cell.trial] == RUNNING for cell in self.cells)
+
+    def begin(self, trial: str, record: Mapping[str, Any]) -> None:
+        """Write that an attempt at a trial begins."""
+        self.ledger.begin(trial, record, self.clock())
+        if self.search is not None:
+            self.search.begin(trial)
+
+    def report(self, trial: str, message: Mapping[str, Any]) -> str | None:
+        """Write a trial's report with the decision on it, and return that: CONTINUE, STOP, or None."""
+        what = self.search.report(trial, message, self._fills.get(trial, [])) if self.search else None
+        self.ledger.report(trial, message, self.clock(), what)
+        return what
 
     def task(self, cell: Cell) -> str:
         """Return what a worker needs to train the cell's trial, as JSON; see `trials.trainable`."""
-        resume = self.ledger.resume(cell.trial)
+        resume, data = self.ledger.resume(cell.trial), self.study.data
+        if cell.stage == CONFIRM:
+            data = self.study.trainer.confirming(data)
         return json.dumps(
             {
                 "trial": cell.trial,
                 "trainer": self.study.spec.trainer,
                 "settings": cell.settings,
-                "data": self.study.data.model_dump(mode="json", by_alias=True),
+                "data": data.model_dump(mode="json", by_alias=True),
                 "seed": cell.seed,
                 "stream": cell.stream,
                 "threads": max(1, int(self.study.spec.resources.cpu)),
@@ -55,3 +119,15 @@ class Job:
                 "seconds": resume.seconds if resume else 0.0,
             }
         )
+
+    def _follow(self, step: Suggest | Conclude) -> None:
+        """Do what the searches ask for."""
+        assert self.search is not None  # who else would ask
+        added = self.search.follow(step)
+        self.cells += added
+        self._note(added)
+
+    def _note(self, cells: Iterable[Cell]) -> None:
+        for cell in cells:
+            self._fills.setdefault(cell.trial, []).append(cell)
+            self._open.append(cell)

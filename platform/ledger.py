@@ -17,12 +17,12 @@ from types import MappingProxyType
 from typing import Any
 
 from analysis import schema
-from analysis.schema import PLANNED, RUNNING
+from analysis.schema import FIXED, PLANNED, RUNNING, SEARCH, STOP, STOPPED
 from platform.design import Variant
 from platform.errors import LedgerError, full
 from platform.plan import Cell
 
-__all__ = ["Ledger", "Resume"]
+__all__ = ["Ledger", "Resume", "Suggestion"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,20 @@ class Resume:
     step: int
     checkpoint: str
     seconds: float
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A row of the table `suggestion`: settings that a search tried; see `analysis.schema`."""
+
+    variant: str
+    repeat: int
+    number: int
+    params: Mapping[str, Any]
+    trial: str | None
+    same_as: int | None = None
+    refused: str | None = None
+    left_out: str | None = None
 
 
 class Ledger:
@@ -49,6 +63,8 @@ class Ledger:
         self._db = sqlite3.connect(folder / "ledger.db", isolation_level=None)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
+        if not schema.searchable(self._db):  # of an earlier version; the spec's cells are written again
+            self._db.execute("DROP TABLE IF EXISTS cell")
         self._db.executescript(schema.SCHEMA)  # gives a ledger of an earlier version the tables it lacks
         version = self.get("schema")
         if version is None or version in schema.EARLIER:
@@ -84,9 +100,23 @@ class Ledger:
         return None if row is None else json.loads(row[0])
 
     def accept(
-        self, spec: Mapping[str, Any], variants: Sequence[Variant], cells: Sequence[Cell], *, data: str, now: float
+        self,
+        spec: Mapping[str, Any],
+        variants: Sequence[Variant],
+        cells: Sequence[Cell],
+        *,
+        now: float,
+        suggestions: Sequence[Suggestion] = (),
     ) -> None:
-        """Make `spec` the one that holds: its variants, its cells and a planned trial for each new identity."""
+        """Make `spec` the one that holds: its variants, its cells and a planned trial for each new identity.
+
+        Args:
+            spec: resolved.
+            variants: of its design.
+            cells: of the plan so far. What searches have chosen is forgotten; they choose again.
+            now: seconds since 1970.
+            suggestions: what searches have tried, as it looks under this spec.
+        """
         text = _json(spec)
         changed = self.spec() != json.loads(text)
         with self._transaction() as db:
@@ -94,19 +124,117 @@ class Ledger:
                 db.execute("INSERT INTO spec (at, resolved) VALUES (?, ?)", (now, text))
             db.execute("DELETE FROM variant")
             db.executemany("INSERT INTO variant VALUES (?, ?, ?, ?, ?, ?)", _variant_rows(variants))
-            db.executemany(
-                "INSERT OR IGNORE INTO trial (id, seed, stream, settings, data, state, planned) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [(c.trial, c.seed, c.stream, _json(c.settings), data, PLANNED, now) for c in cells],
-            )
-            numbers = dict(db.execute("SELECT id, number FROM trial"))
             db.execute("DELETE FROM cell")
+            db.execute("DELETE FROM choice")
+            self._plan(db, cells, now)
             db.executemany(
-                "INSERT INTO cell VALUES (?, ?, ?, ?)", [(c.stage, c.variant, c.seed, numbers[c.trial]) for c in cells]
+                "UPDATE suggestion SET params = ?, trial = ?, same_as = ?, refused = ?, left_out = ? "
+                "WHERE variant = ? AND repeat = ? AND number = ?",
+                [
+                    (_json(s.params), s.trial, s.same_as, s.refused, s.left_out, s.variant, s.repeat, s.number)
+                    for s in suggestions
+                ],
             )
-        self._numbers = numbers
-        for cell in cells:
-            self.states.setdefault(cell.trial, PLANNED)
+        self._planned(cells)
+
+    def _plan(self, db: sqlite3.Connection, cells: Sequence[Cell], now: float) -> None:
+        """Write cells, and a planned trial for each new identity."""
+        db.executemany(
+            "INSERT OR IGNORE INTO trial (id, seed, stream, settings, data, state, planned) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [(c.trial, c.seed, c.stream, _json(c.settings), c.data, PLANNED, now) for c in cells],
+        )
+        db.executemany(
+            "INSERT OR REPLACE INTO cell VALUES (?, ?, ?, ?, ?, (SELECT number FROM trial WHERE id = ?))",
+            [(c.stage, c.variant, c.repeat, c.number, c.seed, c.trial) for c in cells],
+        )
+
+    def _planned(self, cells: Sequence[Cell]) -> None:
+        """Learn the numbers of the cells' trials."""
+        for trial in (cell.trial for cell in cells if cell.trial not in self._numbers):
+            (self._numbers[trial],) = self._db.execute("SELECT number FROM trial WHERE id = ?", (trial,)).fetchone()
+            self.states[trial] = PLANNED
+
+    # --- searches --------------------------------------------------------------------------------------------
+
+    def suggest(self, one: Suggestion, cells: Sequence[Cell], now: float) -> None:
+        """Record what a search suggests, and its cells."""
+        row = (
+            one.variant, one.repeat, one.number, now, _json(one.params), one.trial, one.same_as, one.refused,
+            one.left_out,
+        )  # fmt: skip
+        with self._transaction() as db:
+            db.execute("INSERT INTO suggestion VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            self._plan(db, cells, now)
+        self._planned(cells)
+
+    def choose(
+        self, variant: str, repeat: int, number: int | None, why: str, cells: Sequence[Cell], now: float
+    ) -> None:
+        """Record what a search found, and the cells that confirm it."""
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO choice VALUES (?, ?, ?, ?, ?)", (variant, repeat, number, why, now))
+            self._plan(db, cells, now)
+        self._planned(cells)
+
+    def suggestions(self) -> list[Suggestion]:
+        """Return everything that searches of this study have ever tried, by variant, repeat and number."""
+        columns = "variant, repeat, number, params, trial, same_as, refused, left_out"
+        rows = self._db.execute(f"SELECT {columns} FROM suggestion ORDER BY variant, repeat, number")
+        return [
+            Suggestion(variant, repeat, number, json.loads(params), *rest)
+            for variant, repeat, number, params, *rest in rows
+        ]
+
+    def choices(self) -> dict[tuple[str, int], tuple[int | None, str]]:
+        """Return what each search chose and why, by variant and repeat."""
+        rows = self._db.execute("SELECT variant, repeat, number, why FROM choice")
+        return {(variant, repeat): (number, why) for variant, repeat, number, why in rows}
+
+    def later_cells(self) -> list[Cell]:
+        """Return the cells of the spec that holds that searches have added, in the order in which they did."""
+        query = (
+            "SELECT stage, variant, cell.seed, stream, id, settings, data, repeat, cell.number FROM cell "
+            "JOIN trial ON trial.number = cell.trial WHERE stage <> ? ORDER BY trial.number"
+        )
+        rows = self._db.execute(query, (FIXED,))
+        return [
+            Cell(stage, variant, seed, stream, trial, json.loads(settings), *rest)
+            for stage, variant, seed, stream, trial, settings, *rest in rows
+        ]
+
+    def curves(self, metrics: Sequence[str], trial: str | None = None) -> dict[str, dict[int, Sequence[float]]]:
+        """Return what trials reported, of the search's or of one alone: trial -> step -> the values of these metrics.
+
+        NaN where one could not be computed.
+        """
+        these = f"IN (SELECT trial FROM cell WHERE stage = '{SEARCH}')" if trial is None else "= ?"
+        places = ", ".join("?" * len(metrics))
+        rows = self._db.execute(
+            f"SELECT id, step, metric, value FROM report JOIN trial ON trial.number = report.trial "
+            f"WHERE report.trial {these} AND metric IN ({places})",
+            [*([] if trial is None else [self._numbers[trial]]), *metrics],
+        )
+        found: dict[str, dict[int, list[float]]] = {}
+        for identity, step, metric, value in rows:
+            points = found.setdefault(identity, {}).setdefault(step, [math.nan] * len(metrics))
+            points[metrics.index(metric)] = math.nan if value is None else value
+        return {identity: dict(curve) for identity, curve in found.items()}
+
+    def decisions(self) -> dict[tuple[str, int], str]:
+        """Return every decision of a scheduler: (trial, step) -> what."""
+        query = "SELECT id, rung, what FROM decision JOIN trial ON trial.number = decision.trial"
+        return {(trial, rung): what for trial, rung, what in self._db.execute(query)}
+
+    def settings(self, trial: str) -> dict[str, Any]:
+        """Return the whole settings of a trial."""
+        (text,) = self._db.execute("SELECT settings FROM trial WHERE id = ?", (trial,)).fetchone()
+        return dict(json.loads(text))
+
+    def reached(self, trial: str) -> int:
+        """Return the last step that a trial reported; 0 if there is none."""
+        query = "SELECT coalesce(max(step), 0) FROM step WHERE trial = ?"
+        return int(self._db.execute(query, (self._numbers[trial],)).fetchone()[0])
 
     def deviate(self, texts: Iterable[str], now: float) -> None:
         """Record what was changed after the first trial; belongs to the spec that holds."""
@@ -164,10 +292,10 @@ class Ledger:
             db.execute("DELETE FROM scene")
             db.executemany("INSERT INTO scene VALUES (?, ?, ?)", scenes)
 
-    def cells(self) -> dict[tuple[str, str, int], str]:
-        """Return the trial of every cell of the spec that holds, by stage, variant and seed."""
-        query = "SELECT stage, variant, cell.seed, id FROM cell JOIN trial ON trial.number = cell.trial"
-        return {(stage, variant, seed): trial for stage, variant, seed, trial in self._db.execute(query)}
+    def cells(self) -> dict[tuple[str, int], str]:
+        """Return the trial of every cell of the fixed stage of the spec that holds, by variant and seed."""
+        query = "SELECT variant, cell.seed, id FROM cell JOIN trial ON trial.number = cell.trial WHERE stage = ?"
+        return {(variant, seed): trial for variant, seed, trial in self._db.execute(query, (FIXED,))}
 
     def started(self) -> bool:
         """Whether any trial of this study was ever started."""
@@ -175,9 +303,13 @@ class Ledger:
 
     def change(self) -> str:
         """Return a text that is another one after every change of what a report shows."""
-        tables = ("step", "event", "attempt", "attempt WHERE ended IS NOT NULL", "deviation", "spec")
+        tables = (
+            "step", "event", "attempt", "attempt WHERE ended IS NOT NULL", "deviation", "spec", "suggestion", "choice",
+            "cell",
+        )  # fmt: skip
         counts = [self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables]
-        shown = [self.get("metrics"), self.get("inert"), self._db.execute("SELECT * FROM scored").fetchall()]
+        shown = [self.get(key) for key in ("metrics", "inert", "search", "confirm", "expected")]
+        shown.append(self._db.execute("SELECT * FROM scored").fetchall())
         return f"{'-'.join(map(str, counts))}-{hashlib.sha256(_json(shown).encode()).hexdigest()[:16]}"
 
     # --- drivers ---------------------------------------------------------------------------------------------
@@ -190,8 +322,12 @@ class Ledger:
             self.driver = int(
                 db.execute("INSERT INTO driver (started, host, pid, record) VALUES (?, ?, ?, ?)", row).lastrowid or 0
             )
+        stopped = {trial for (trial, _), what in self.decisions().items() if what == STOP}
         for trial in [trial for trial, state in self.states.items() if state == RUNNING]:
-            self.release(trial, "lost", self._last_sign(trial))
+            if trial in stopped:  # the driver died between the decision and the end
+                self.end(trial, STOPPED, self._last_sign(trial))
+            else:
+                self.release(trial, "lost", self._last_sign(trial))
 
     def end_driver(self, now: float) -> None:
         """Record that this process runs the study no more; what still runs is interrupted."""
@@ -226,13 +362,14 @@ class Ledger:
             )
         self.states[trial] = RUNNING
 
-    def report(self, trial: str, result: Mapping[str, Any], now: float) -> None:
+    def report(self, trial: str, result: Mapping[str, Any], now: float, decision: str | None = None) -> None:
         """Record one report of a trial: its step, metrics, image scores, checkpoint, pictures and events.
 
         Args:
             trial: the identity.
             result: what the worker sent, see `trials.trainable`.
             now: when it came, in seconds since 1970.
+            decision: what a scheduler decided on it, if anything.
         """
         number, step = self._numbers[trial], int(result["step"])
         metrics = [(number, step, key, _number(value)) for key, value in result["metrics"].items()]
@@ -258,6 +395,8 @@ class Ledger:
             db.executemany("INSERT OR REPLACE INTO report VALUES (?, ?, ?, ?)", metrics)
             db.executemany("INSERT OR REPLACE INTO image VALUES (?, ?, ?, ?, ?, ?)", images)
             db.executemany("INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?, ?, ?)", events)
+            if decision is not None:
+                db.execute("INSERT OR IGNORE INTO decision VALUES (?, ?, ?, ?)", (number, step, decision, now))
 
     def end(self, trial: str, state: str, now: float, *, kind: str | None = None, message: str | None = None) -> None:
         """Record that a trial ended in `state`, one of `analysis.schema.STATES`."""
@@ -304,9 +443,11 @@ class Ledger:
             count += 1
         return count
 
-    def spent_s(self, now: float) -> float:
-        """Return the seconds of training so far, over all attempts, those running included."""
-        return float(self._db.execute("SELECT total(coalesce(ended, ?) - started) FROM attempt", (now,)).fetchone()[0])
+    def spent_s(self, now: float, stage: str | None = None) -> float:
+        """Return the seconds of training so far, over all attempts, those running included; of one stage, or of all."""
+        these = "" if stage is None else " WHERE trial IN (SELECT trial FROM cell WHERE stage = ?)"
+        query = f"SELECT total(coalesce(ended, ?) - started) FROM attempt{these}"
+        return float(self._db.execute(query, (now, *([] if stage is None else [stage]))).fetchone()[0])
 
     def span(self) -> tuple[float, float]:
         """Return when the first attempt began and the last one ended, in seconds since 1970."""
@@ -368,7 +509,7 @@ def _variant_rows(variants: Sequence[Variant]) -> list[tuple[Any, ...]]:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)
+    return json.dumps(value)
 
 
 def _number(value: float) -> float | None:

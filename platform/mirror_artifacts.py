@@ -17,7 +17,7 @@ from platform.mirror_ledger import Facts, Ledger, Trial
 __all__ = ["digest", "lay_out_spec", "lay_out_study", "lay_out_trial"]
 
 STUDY_TABLES = (
-    "study", "spec", "deviation", "driver", "variant", "trial", "cell", "attempt", "decision",
+    "study", "spec", "deviation", "driver", "variant", "trial", "cell", "attempt", "suggestion", "choice", "decision",
     "scene", "reference", "reference_picture", "scored",
 )  # fmt: skip
 """The tables that belong to no trial alone; with each trial's curves, scores and events they are the whole ledger."""

@@ -4,18 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from analysis.schema import COMPLETED, DIVERGED, FAILED, PLANNED, RUNNING, STATES, STOPPED
-from platform.mirror_ledger import ENDED, Begun, Facts, Trial
+from analysis.schema import (
+    COMPLETED,
+    CONFIRM,
+    DIVERGED,
+    FAILED,
+    FIXED,
+    PLANNED,
+    RUNNING,
+    SEARCH,
+    STAGES,
+    STATES,
+    STOPPED,
+)
+from platform.mirror_ledger import ENDED, Begun, Facts, Place, Trial
+from platform.standing import Asked, Chosen, Standing
 
-__all__ = ["Wanted", "experiment_tags", "flat", "ledger_tag", "milliseconds", "status", "study_run", "trial_run"]
+__all__ = [
+    "SEARCHED", "Wanted", "experiment_tags", "flat", "ledger_tag", "milliseconds", "status", "study_run", "trial_run",
+]  # fmt: skip
 
-FIRST_STAGE = "fixed"
 UNPLANNED = "unplanned"
+SEARCHED = "search/"
+"""What the parameters' names begin with that hold the searched values, and of the study's run the tags of its search.
+
+MLflow draws axes and table columns of parameters and metrics, never of tags, and finds them by their names. A searched
+value is among the whole settings already, but there it is one of a hundred, and under settings that do without it it
+stands at a value that plays no part. Under this prefix the table and the parallel coordinates have just what the search
+varied, for trials of the search and for those that confirm.
+"""
 _STATUS = {COMPLETED: "FINISHED", STOPPED: "FINISHED", DIVERGED: "FAILED", FAILED: "FAILED"}
 
 
@@ -70,15 +92,24 @@ def status(begun: Begun, driver: int | None) -> str:
 
 def trial_run(trial: Trial, facts: Facts, parent: str) -> Wanted:
     """Return the run of a trial; `parent` is the id of the study's run."""
-    stage, variant = (_joined(names) for names in zip(*trial.begun.cells or ((UNPLANNED, UNPLANNED),), strict=True))
-    name = f"{variant} · seed {trial.seed}" + ("" if stage == FIRST_STAGE else f" · {stage}")
+    cells = trial.begun.cells
+    several = facts.search is not None and facts.search.repeats > 1
+    stages = [stage for stage in STAGES if any(place.stage == stage for place in cells)] or [UNPLANNED]
+    first = [place for place in cells if place.stage == stages[0]]
+    tuned = [place for place in cells if place.stage in (SEARCH, CONFIRM)]
+    chosen = [place for place in cells if place.chosen]
     settled_at = trial.settled_at or 0
     tags = {
         "mlflow.parentRunId": parent,
-        "variant": variant,
+        "variant": _variants(cells),
         "seed": str(trial.seed),
         "stream": trial.stream,
-        "stage": stage,
+        "stage": ", ".join(stages),
+        "suggestion": _numbers(place.number for place in tuned if place.number >= 0),
+        "repeat": _numbers(place.repeat for place in tuned) if several else "",
+        "rung": _shown(trial.rung),
+        "chosen": _variants(chosen) if chosen else "",
+        "left_out": trial.begun.left_out,
         "state": trial.begun.state,
         "kind": trial.kind or "",
         "message": (trial.message or "").partition("\n")[0][:500],
@@ -94,20 +125,34 @@ def trial_run(trial: Trial, facts: Facts, parent: str) -> Wanted:
         ),
     }
     return Wanted(
-        name=name,
+        name=_name(trial.seed, first, several=several),
         status=status(trial.begun, facts.driver),
         start=milliseconds(trial.started),
         end=milliseconds(trial.left_off),
         settled=f"{trial.begun.settled}@{milliseconds(settled_at)}",
         tags={key: value for key, value in tags.items() if value},
-        params=flat(trial.settings),
+        params=flat(trial.settings) | {f"{SEARCHED}{path}": _plain(value) for path, value in trial.searched.items()},
     )
+
+
+def _name(seed: int, places: Sequence[Place], *, several: bool) -> str:
+    """Return the name of a trial's run, from the places that it fills in its first stage.
+
+    Of several in a search it is the first, since a run keeps its name when the same settings are suggested again.
+    """
+    if not places:
+        return f"{UNPLANNED} · seed {seed} · {UNPLANNED}"
+    stage, variant, repeat, number, _ = places[0]
+    if stage == FIXED:
+        return f"{_variants(places)} · seed {seed}"
+    what = f"search {number}" if stage == SEARCH else CONFIRM
+    return f"{variant} · {what} · seed {seed}" + (f" · repeat {repeat}" if several else "")
 
 
 def study_run(facts: Facts, report: str) -> Wanted:
     """Return the study's own run, the parent of its trials' runs; `report` is a digest of the report, '' if none."""
     counts = {f"trials_{state.lower()}": str(facts.states.get(state, 0)) for state in STATES}
-    complete = bool(facts.states) and not facts.states.keys() & {PLANNED, RUNNING}
+    complete = bool(facts.states) and not facts.states.keys() & {PLANNED, RUNNING} and _searched_out(facts)
     tags = {
         "study": facts.name,
         "ledger": ledger_tag(facts),
@@ -119,6 +164,7 @@ def study_run(facts: Facts, report: str) -> Wanted:
         **_source(facts.driver_record),
         "versions": _shown(facts.driver_record.get("versions")),
         "report": report,
+        **_search_tags(facts),
     }
     return Wanted(
         name=facts.name,
@@ -129,6 +175,63 @@ def study_run(facts: Facts, report: str) -> Wanted:
         tags={key: value for key, value in tags.items() if value},
         params={},
     )
+
+
+def _searched_out(facts: Facts) -> bool:
+    """Whether every search has chosen, and every choice has its confirming trials, or there is no search."""
+    return facts.search is None or all(
+        len(one.chosen) >= facts.search.repeats and one.confirmed.ended >= one.confirmed.planned
+        for one in facts.standings
+    )
+
+
+def _search_tags(facts: Facts) -> dict[str, str]:
+    """Return where the search of each variant stands: spent, best so far, what was chosen, promised and confirmed."""
+    if facts.search is None:
+        return {}
+    tags = {}
+    for one in facts.standings:
+        for key, value in _standing(one, facts.search).items():
+            tags[f"{SEARCHED}{one.variant}/{key}"] = value
+    return tags
+
+
+def _standing(one: Standing, asked: Asked) -> dict[str, str]:
+    front = f" (front of {one.front})" if one.best and len(asked.objectives) > 1 else ""
+    several = asked.repeats > 1
+    return {
+        "spent": f"{one.spent} of {one.budget} {asked.unit}" if one.budget else "nothing to search",
+        "stopped": _shown(one.states.get(STOPPED) or None),
+        "diverged": _shown(one.states.get(DIVERGED) or None),
+        "failed": _shown(one.states.get(FAILED) or None),
+        "best": _values(one.best) + front,
+        "ended": one.ended,
+        "chosen": "; ".join(_repeat(two, _choice(two), several) for two in one.chosen),
+        "promised": "; ".join(_repeat(two, _values(two.promised), several) for two in one.chosen if two.promised),
+        "confirmed": "; ".join(
+            _repeat(two, f"{_values(two.confirmed.values)} ({two.confirmed.ended} of {two.confirmed.planned} seeds)",
+                    several)
+            for two in one.chosen if two.confirmed.values
+        ),
+    }  # fmt: skip
+
+
+def _repeat(one: Chosen, text: str, several: bool) -> str:
+    return f"repeat {one.repeat}: {text}" if several else text
+
+
+def _choice(one: Chosen) -> str:
+    """Return what was chosen: the suggestion's number, its settings and why."""
+    if one.number is None:
+        return f"nothing, {one.why}"
+    if one.number < 0:
+        return one.why
+    settings = ", ".join(f"{path} {_plain(value)}" for path, value in one.params.items())
+    return f"{one.number}: {settings} ({one.why})"
+
+
+def _values(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.6g}" for name, value in values.items())
 
 
 def experiment_tags(facts: Facts) -> dict[str, str]:
@@ -145,7 +248,7 @@ def flat(settings: Mapping[str, Any], path: str = "") -> dict[str, str]:
         if isinstance(value, Mapping) and value:
             found |= flat(value, f"{path}{key}.")
         else:
-            found[f"{path}{key}"] = value if isinstance(value, str) else json.dumps(value)
+            found[f"{path}{key}"] = _plain(value)
     return found
 
 
@@ -161,8 +264,16 @@ def _source(record: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _joined(names: tuple[str, ...]) -> str:
-    return ", ".join(sorted(set(names)))
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _variants(places: Sequence[Place]) -> str:
+    return ", ".join(sorted({place.variant for place in places})) or UNPLANNED
+
+
+def _numbers(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(set(numbers))))
 
 
 def _shown(value: Any) -> str:

@@ -6,16 +6,29 @@ import fcntl
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
-from analysis.schema import COMPLETED, DIVERGED, EARLIER, FAILED, STOPPED, VERSION, complete
+from analysis.schema import (
+    COMPLETED,
+    CONFIRM,
+    DIVERGED,
+    EARLIER,
+    FAILED,
+    SEARCH,
+    STAGES,
+    STOP,
+    STOPPED,
+    VERSION,
+    complete,
+)
 from platform.errors import LedgerError
+from platform.standing import Asked, Known, Standing, asked, standings
 
-__all__ = ["ENDED", "Begun", "Facts", "Ledger", "Point", "Trial", "lock_is_held"]
+__all__ = ["ENDED", "Begun", "Facts", "Ledger", "Place", "Point", "Trial", "lock_is_held"]
 
 ENDED = frozenset((COMPLETED, STOPPED, DIVERGED, FAILED))
 _ENDED_SQL = ", ".join(f"'{state}'" for state in sorted(ENDED))
@@ -47,10 +60,27 @@ WHERE r.trial = ? AND r.step > ? AND r.step <= ? ORDER BY r.step, r.metric
 """
 _EVENTS = "SELECT kind, count(*) FROM event WHERE trial = ? AND step <= ? GROUP BY kind ORDER BY kind"
 _MODELS = "SELECT method, weights FROM scored WHERE data = ? AND weights IS NOT NULL ORDER BY method"
+_CHOSEN = "SELECT variant, repeat, number FROM choice"
+_LEFT_OUT = "SELECT t.number, s.left_out FROM suggestion s JOIN trial t ON t.id = s.trial WHERE s.left_out IS NOT NULL"
+_PARAMS = "SELECT params FROM suggestion WHERE variant = ? AND repeat = ? AND number = ?"
 _LAST_SIGN = """
 SELECT max(at) FROM (
     SELECT max(at) AS at FROM step UNION ALL SELECT max(ended) FROM attempt UNION ALL SELECT max(started) FROM driver)
 """
+
+
+class Place(NamedTuple):
+    """A place in the plan that a trial fills.
+
+    `number` is that of the suggestion: in the search its own, among the confirming trials the one confirmed (-1: the
+    variant as it stands). `chosen` says of a place in the search that it is the one that goes on to be confirmed.
+    """
+
+    stage: str
+    variant: str
+    repeat: int = 0
+    number: int = 0
+    chosen: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,8 +95,10 @@ class Begun:
     driver: int | None
     settled: int
     """The last step that will never be trained again; 0 if there is none."""
-    cells: tuple[tuple[str, str], ...]
-    """The stages and variants whose places in the plan it fills; none after the plan has changed."""
+    cells: tuple[Place, ...]
+    """The places in the plan that it fills, by stage; none after the plan has changed."""
+    left_out: str = ""
+    """Why its settings are no point of the search any more, if they were one."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +120,10 @@ class Trial:
     driver_record: dict[str, Any]
     events: dict[str, int]
     """How many of each kind happened up to the last settled step."""
+    rung: int | None
+    """The step at which the scheduler stopped it, if it did."""
+    searched: dict[str, Any]
+    """What the search set: path -> value; empty for a trial at the spec's settings."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +155,10 @@ class Facts:
     """How many trials of the plan are in each state."""
     models: dict[str, str]
     """The trained models that the study is compared with: name -> SHA-256 of the file of weights."""
+    search: Asked | None
+    """What it asks of its search, if it has one."""
+    standings: Sequence[Standing]
+    """Where the search of each variant stands."""
 
 
 class Ledger:
@@ -134,6 +174,7 @@ class Ledger:
         if not path.is_file():
             raise LedgerError(f"{folder}: expected the folder of a study, but it holds no ledger.db")
         self._driver_lock = folder / "driver.lock"
+        self._known: Known = {}
         self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=20)
         self._db.row_factory = sqlite3.Row
         try:
@@ -171,6 +212,7 @@ class Ledger:
             driver = self._db.execute("SELECT * FROM driver ORDER BY number DESC LIMIT 1").fetchone()
             if spec is None or driver is None:
                 raise LedgerError(f"the ledger of {study.get('name')} records no driver and spec yet: start the sweep")
+            resolved, search = json.loads(spec["resolved"]), asked(self._db)
             counted = self._db.execute(
                 "SELECT state, count(*) FROM trial WHERE number IN (SELECT trial FROM cell) GROUP BY state"
             )
@@ -181,31 +223,43 @@ class Ledger:
                 started=float(self._db.execute("SELECT min(at) FROM spec").fetchone()[0]),
                 left_off=float(driver["ended"] or self._db.execute(_LAST_SIGN).fetchone()[0]),
                 spec_number=spec["number"],
-                spec=json.loads(spec["resolved"]),
+                spec=resolved,
                 driver=driver["number"] if self.driver_runs() else None,
                 driver_record=json.loads(driver["record"]),
                 states=dict(counted.fetchall()),
                 models=dict(map(tuple, self.rows(_MODELS, study.get("digest")))),
+                search=search,
+                standings=self._standings(search, resolved),
             )
 
     def begun(self) -> list[Begun]:
         """Return every trial that has begun, in the order of the plan."""
         with self._moment():
-            cells = defaultdict(list)
-            for trial, stage, variant in self._db.execute("SELECT DISTINCT trial, stage, variant FROM cell"):
-                cells[trial].append((stage, variant))
-            return [Begun(*[*row, tuple(sorted(cells[row[0]]))]) for row in self._db.execute(_BEGUN).fetchall()]
+            chosen = {(variant, repeat): number for variant, repeat, number in self._db.execute(_CHOSEN)}
+            cells: dict[int, set[Place]] = defaultdict(set)
+            for trial, stage, variant, repeat, number in self._db.execute(
+                "SELECT trial, stage, variant, repeat, number FROM cell"
+            ):
+                choice = chosen.get((variant, repeat))
+                shown = number if stage != CONFIRM else -1 if choice is None else choice
+                cells[trial].add(Place(stage, variant, repeat, shown, stage == SEARCH and number == choice))
+            left_out = dict(map(tuple, self.rows(_LEFT_OUT)))
+            return [
+                Begun(*[*row, tuple(sorted(cells[row[0]], key=_in_order)), left_out.get(row[0], "")])
+                for row in self._db.execute(_BEGUN).fetchall()
+            ]
 
     def trial(self, begun: Begun) -> Trial:
         """Return all that the run of this trial says, its points apart."""
         with self._moment():
             row = self._db.execute(_TRIAL, {"number": begun.number, "attempt": begun.attempt}).fetchone()
+            settings = json.loads(row["settings"])
             return Trial(
                 begun=begun,
                 id=row["id"],
                 seed=row["seed"],
                 stream=row["stream"],
-                settings=json.loads(row["settings"]),
+                settings=settings,
                 data=row["data"],
                 kind=row["kind"],
                 message=row["message"],
@@ -215,6 +269,8 @@ class Ledger:
                 attempt_record=json.loads(row["attempt_record"] or "{}"),
                 driver_record=json.loads(row["driver_record"] or "{}"),
                 events=dict(map(tuple, self.rows(_EVENTS, begun.number, begun.settled))),
+                rung=self._rung(begun),
+                searched=self._searched(begun.cells, settings),
             )
 
     def at(self, trial: int, step: int) -> float | None:
@@ -234,6 +290,28 @@ class Ledger:
         """Return the rows of a query."""
         return self._db.execute(query, values).fetchall()
 
+    def _standings(self, search: Asked | None, spec: dict[str, Any]) -> Sequence[Standing]:
+        if search is None:
+            return ()
+        primary = (spec.get("analysis") or {}).get("primary")
+        return standings(self._db, search, [*search.objectives, *([primary] if primary else [])], self._known)
+
+    def _rung(self, begun: Begun) -> int | None:
+        """Return the step at which a trial was stopped, if it was: one trained to its end after all has none."""
+        if begun.state != STOPPED:
+            return None
+        row = self._db.execute("SELECT max(rung) FROM decision WHERE trial = ? AND what = ?", (begun.number, STOP))
+        return cast("int | None", row.fetchone()[0])
+
+    def _searched(self, places: Sequence[Place], settings: dict[str, Any]) -> dict[str, Any]:
+        """Return what suggestions set, as the trial has it: several may differ in what plays no part in them."""
+        found: dict[str, Any] = {}
+        for place in places:
+            if place.stage in (SEARCH, CONFIRM):
+                for row in self.rows(_PARAMS, place.variant, place.repeat, place.number):
+                    found |= {path: _setting(settings, path) for path in json.loads(row["params"])}
+        return found
+
     def _study(self) -> dict[str, Any]:
         return {key: json.loads(value) for key, value in self._db.execute("SELECT key, value FROM study")}
 
@@ -245,6 +323,18 @@ class Ledger:
             yield
         finally:
             self._db.execute("COMMIT")
+
+
+def _setting(settings: dict[str, Any], path: str) -> Any:
+    """Return the setting at a dotted path."""
+    node: Any = settings
+    for part in path.split("."):
+        node = node[part]
+    return node
+
+
+def _in_order(place: Place) -> tuple[Any, ...]:
+    return STAGES.index(place.stage), *place[1:]
 
 
 def lock_is_held(path: Path) -> bool:

@@ -16,15 +16,18 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from platform import mirror_artifacts as artifacts
-from platform.mirror_content import Wanted, milliseconds, study_run, trial_run
+from platform.mirror_content import SEARCHED, Wanted, milliseconds, study_run, trial_run
 from platform.mirror_ledger import ENDED, Begun, Facts, Ledger, Point, Trial
 from platform.mirror_server import Run, find_experiment, find_runs
 
 __all__ = ["Mirror"]
 
 DIGEST_LENGTH = 36  # MLflow's limit for a data set
-PASSING_TAGS = ("kind", "message", "report", "missing", "caution", "events", "references")
-"""Tags that a run can lose again."""
+PASSING_TAGS = frozenset((
+    "kind", "message", "report", "missing", "caution", "events", "references",
+    "suggestion", "repeat", "rung", "chosen", "left_out",
+))  # fmt: skip
+"""Tags that a run can lose again; so can those of the search."""
 
 
 @dataclass
@@ -180,13 +183,14 @@ class Mirror:
     def _log(self, run: Run, wanted: Wanted, *, points: list[Point], missing: list[str]) -> None:
         """Send parameters, points, tags, and the status last: only a run that has them all bears the signature."""
         tags = {**wanted.tags, "mirrored": wanted.mark, **({"missing": ", ".join(missing)[:5000]} if missing else {})}
-        for key in PASSING_TAGS:
-            if key in run.tags and key not in tags:
+        for key in run.tags.keys() - tags.keys():
+            if key in PASSING_TAGS or key.startswith(SEARCHED):
                 self._client.delete_tag(run.id, key)
+        params = {key: value for key, value in wanted.params.items() if run.sent < 0 or key.startswith(SEARCHED)}
         self._client.log_batch(
             run.id,
             metrics=[_metric(point) for point in points],
-            params=[Param(key, value) for key, value in wanted.params.items()] if run.sent < 0 else (),
+            params=[Param(key, value) for key, value in params.items()],  # a trial can become one of the search later
             tags=[RunTag(key, value) for key, value in tags.items() if run.tags.get(key) != value],
         )
         if wanted.ended:
@@ -201,8 +205,10 @@ def _metric(point: Point) -> Metric:
 
 
 def _data_set(trial: Trial, facts: Facts) -> DatasetInput:
-    """Return the images of a trial as MLflow's input."""
-    what = {key: facts.data[key] for key in ("training", "sets") if key in facts.data}
+    """Return the images of a trial as MLflow's input; those of a confirming trial are others."""
+    what: dict[str, Any] = {key: facts.data[key] for key in ("training", "sets") if key in facts.data}
+    if facts.search is not None and facts.search.sets and trial.data == facts.search.digest:
+        what["confirm"] = list(facts.search.sets)
     source = {key: facts.data[key] for key in ("source", "caution") if facts.data.get(key)}
     data_set = Dataset(
         name=str(facts.data.get("source", "data")),

@@ -1,29 +1,44 @@
-"""Which trial is next, or wait, or done: a pure function of the spec's cells and the ledger's states.
+"""Which trial is next, or wait, or done: a pure function of the plan's cells and the ledger's states.
 
 There is no other state. Resuming, extending and re-running fall out of that: what has a result is not trained
-again, what is missing comes next.
+again, what is missing comes next. A search adds cells to the plan as it goes; see `platform.searches`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.schema import PLANNED, RUNNING
+from analysis.schema import FIXED, PLANNED, RUNNING, SEARCH, STOPPED
 from platform.design import Variant, configured, variants
 from platform.spec import Study
 
-__all__ = ["FIXED", "Cell", "Done", "Next", "Wait", "cells", "identity", "plan"]
-
-FIXED = "fixed"
+__all__ = [
+    "Ahead",
+    "Cell",
+    "Conclude",
+    "Done",
+    "Next",
+    "Suggest",
+    "Wait",
+    "cells",
+    "identity",
+    "left",
+    "placed",
+    "plan",
+]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One place of the design: a variant with a seed in a stage, and the trial that fills it."""
+    """One place of the plan: a variant with a seed in a stage, and the trial that fills it.
+
+    `data` is the digest of its images. In a search `repeat` and `number` tell which suggestion it is of, both from 0;
+    `repeat` also whose choice is confirmed.
+    """
 
     stage: str
     variant: str
@@ -31,6 +46,9 @@ class Cell:
     stream: str
     trial: str
     settings: Mapping[str, Any]
+    data: str
+    repeat: int = 0
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -38,6 +56,22 @@ class Next:
     """Train the trial of this cell."""
 
     cell: Cell
+
+
+@dataclass(frozen=True)
+class Suggest:
+    """Let the search of this variant and repeat suggest settings; then ask again."""
+
+    variant: str
+    repeat: int
+
+
+@dataclass(frozen=True)
+class Conclude:
+    """The search of this variant and repeat is over: choose among what it found; then ask again."""
+
+    variant: str
+    repeat: int
 
 
 @dataclass(frozen=True)
@@ -50,6 +84,10 @@ class Done:
     """Nothing will start any more. `reason` is empty if every cell has a result."""
 
     reason: str = ""
+
+
+Ahead = Suggest | Conclude | Wait | Done
+"""What the searches of a study ask for."""
 
 
 def identity(trainer: str, version: str, settings: Mapping[str, Any], data: str, seed: int, stream: str) -> str:
@@ -69,19 +107,44 @@ def identity(trainer: str, version: str, settings: Mapping[str, Any], data: str,
 
 
 def cells(study: Study, data: str) -> list[Cell]:
-    """Return the cells of the study's design in the order of training: seed by seed through all variants.
+    """Return the cells of the fixed stage in the order of training: seed by seed through all variants.
 
     So a study that is cut off holds complete cohorts, a trial of every variant for each seed it got to.
+
+    Args:
+        study: whose design it is.
+        data: the digest of the images.
     """
-    made = [(variant, *_settings(study, variant)) for variant in variants(study.spec)]
+    seeds = study.spec.seed_list
+    rows = [placed(study, FIXED, one, one.overrides, seeds, data) for one in variants(study.spec)]
+    return [row[place] for place in range(len(seeds)) for row in rows]
+
+
+def placed(
+    study: Study,
+    stage: str,
+    variant: Variant,
+    overrides: Mapping[str, Any],
+    seeds: Sequence[int],
+    data: str,
+    *,
+    repeat: int = 0,
+    number: int = 0,
+) -> list[Cell]:
+    """Return a cell for each seed of a variant with these overrides to the full model. Arguments as for `Cell`.
+
+    Raises:
+        pydantic.ValidationError: if the trainer refuses the settings.
+    """
+    config = configured(study.trainer.Config, study.config, overrides)
+    settings, canonical = config.model_dump(mode="json", by_alias=True), study.trainer.canonical(config)
     name, version = study.spec.trainer, study.trainer.RESULTS_VERSION
     return [
         Cell(
-            FIXED, variant.name, seed, variant.stream,
-            identity(name, version, canonical, data, seed, variant.stream), settings,
+            stage, variant.name, seed, variant.stream,
+            identity(name, version, canonical, data, seed, variant.stream), settings, data, repeat, number,
         )
-        for seed in study.spec.seed_list
-        for variant, settings, canonical in made
+        for seed in seeds
     ]  # fmt: skip
 
 
@@ -93,30 +156,35 @@ def plan(
     spent_s: float = 0,
     budget_s: float | None = None,
     halt: str = "",
-) -> Next | Wait | Done:
+    ahead: Callable[[], Ahead] = Done,
+) -> Next | Ahead:
     """Return what to do next.
 
     Args:
-        cells: the design's cells in the order of training.
+        cells: of the plan so far, in the order of training.
         states: the state of each trial that the ledger knows.
         capacity: how many trials may be RUNNING at once.
         spent_s: seconds of training so far, over all attempts.
         budget_s: seconds after which no trial starts; None for no limit.
         halt: why no trial may start for another reason; empty if there is none.
+        ahead: returns what the searches ask for; called when a trial may start and every cell so far has one.
     """
     running = sum(state == RUNNING for state in states.values())
-    waiting = (cell for cell in cells if states.get(cell.trial, PLANNED) == PLANNED)
-    candidate = next(waiting, None)
-    if candidate is None:
-        return Wait() if running else Done()
+    candidate = next((cell for cell in cells if left(cell, states)), None)
     if not halt and budget_s is not None and spent_s >= budget_s:
         halt = f"the budget of {budget_s / 3600:g} hours is spent; raise budget.hours to go on"
+    if candidate is None:
+        asked = ahead() if running < capacity else Wait()
+        if isinstance(asked, Wait | Done):
+            return Wait() if running else asked
+        if not halt:
+            return asked
     if halt:
         return Wait() if running else Done(halt)
-    return Next(candidate) if running < capacity else Wait()
+    return Next(candidate) if candidate is not None and running < capacity else Wait()
 
 
-def _settings(study: Study, variant: Variant) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a variant's settings, whole and canonical."""
-    config = configured(study.trainer.Config, study.config, variant.overrides)
-    return config.model_dump(mode="json", by_alias=True), study.trainer.canonical(config)
+def left(cell: Cell, states: Mapping[str, str]) -> bool:
+    """Whether the cell's trial has still to be started: what a search stopped, another stage trains to its end."""
+    state = states.get(cell.trial, PLANNED)
+    return state == PLANNED or (state == STOPPED and cell.stage != SEARCH)

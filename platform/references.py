@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from platform.spec import Study
 from platform.trainer import Report
@@ -36,14 +37,24 @@ def unscored(scored: Mapping[str, str | None], weights: Mapping[str, str]) -> li
     return models if models or None not in scored.values() else None
 
 
-def score(study: Study, storage: Path, models: Sequence[str]) -> Mapping[str, Report]:
+def score(
+    study: Study, data: Any, storage: Path, models: Sequence[str], *, confirms: bool = False
+) -> Mapping[str, Report]:
     """Score these models, and the methods that learn nothing; their pictures become paths in the storage.
+
+    Args:
+        study: whose models they are.
+        data: the images.
+        storage: the folder of checkpoints and pictures.
+        models: names of `study.spec.reference`.
+        confirms: whether the images are those that confirm, which have a folder of pictures of their own.
 
     Raises:
         ValueError: if an image or a file of weights cannot be used; the message names it.
     """
     files = {name: Path(study.spec.reference[name]) for name in models}
-    reports = study.trainer.references(study.data, storage / "references", files)
+    folder = Path("references", "confirm") if confirms else Path("references")
+    reports = study.trainer.references(data, storage / folder, files)
     for report in reports.values():
-        report.pictures.update({name: Path("references") / path for name, path in report.pictures.items()})
+        report.pictures.update({name: folder / path for name, path in report.pictures.items()})
     return reports

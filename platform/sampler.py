@@ -27,7 +27,7 @@ __all__ = ["KINDS", "STARTUP", "Address", "History", "Observation", "Space", "Su
 
 KINDS = ("tpe", "random", "quasi-random", "gp")
 STARTUP = 10
-"""TPE and GP propose at random until so many trials have a value, Optuna's own default."""
+"""TPE and GP propose at random until so many trials have a value, if there are no first points; Optuna's default."""
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would tell of a new study for each history
 
@@ -124,17 +124,18 @@ class History:
         """
         now = {one.number: one for one in observations}
         told = self._storage.told
-        changed = [one for number, one in now.items() if self._observed.get(number) != one]
+        before = self._observed
+        changed = [one for number, one in now.items() if before.get(number) is not one and before.get(number) != one]
         gone = [told.pop(number, None) for number in self._observed.keys() - now.keys()]
         for one in changed:
-            before = told.pop(one.number, None)
+            earlier = told.pop(one.number, None)
             trial = _trial(one, self.space, len(self.directions))
             if trial is not None:
                 told[one.number] = trial
                 key = _key(trial.params)
                 self._first[key] = min(self._first.get(key, one.number), one.number)
-            if before is not None and (trial is None or trial.params != before.params):
-                gone.append(before)
+            if earlier is not None and (trial is None or trial.params != earlier.params):
+                gone.append(earlier)
         if any(trial is not None for trial in gone):
             self._first = {_key(told[number].params): number for number in sorted(told, reverse=True)}
         if changed or gone:
@@ -176,7 +177,7 @@ def suggest(kind: str, history: History, address: Address, *, first: int = 0, at
             position in the study, and draws conditional parameters at random. GP learns nothing from stopped trials.
         history: what is known.
         address: of this suggestion.
-        first: how many first points.
+        first: how many first points; TPE and GP begin as soon as so many trials have a value.
         attempt: counts the attempts at this suggestion; no matter to quasi-random points.
 
     Raises:
@@ -186,7 +187,8 @@ def suggest(kind: str, history: History, address: Address, *, first: int = 0, at
         raise ValueError(f"sampler: expected one of {', '.join(KINDS)}, got {kind!r}")
     if kind == "quasi-random" or address.number < first:
         return _quasi_random(history.space, address)
-    return history.ask(_sampler(kind, history.space, address.derived(attempt)), address.number)
+    sampler = _sampler(kind, history.space, address.derived(attempt), first or STARTUP)
+    return history.ask(sampler, address.number)
 
 
 def distinct(kind: str, history: History, address: Address, *, first: int = 0, tries: int = 5) -> Suggestion:
@@ -203,7 +205,7 @@ def distinct(kind: str, history: History, address: Address, *, first: int = 0, t
     if kind == "quasi-random" or address.number < first:
         return Suggestion(earlier.params, earlier.number)
     for attempt in range(1, 2 * tries + 1):
-        other = suggest(kind if attempt <= tries else "random", history, address, attempt=attempt)
+        other = suggest(kind if attempt <= tries else "random", history, address, first=first, attempt=attempt)
         if history.first_with(other) is None:
             return Suggestion(other, None)
     return Suggestion(earlier.params, earlier.number)
@@ -251,16 +253,16 @@ def _walk(space: Space, value: Callable[[str], Any]) -> dict[str, Any]:
 # --- Optuna --------------------------------------------------------------------------------------------------------
 
 
-def _sampler(kind: str, space: Space, seed: int) -> BaseSampler:
+def _sampler(kind: str, space: Space, seed: int, startup: int) -> BaseSampler:
     if kind == "random":
         return RandomSampler(seed=seed)
     if kind == "gp":
-        return GPSampler(seed=seed, n_startup_trials=STARTUP, warn_independent_sampling=False)
+        return GPSampler(seed=seed, n_startup_trials=startup, warn_independent_sampling=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         # Without groups one trial that lacks a parameter, by a condition, takes it out of the joint model for good.
         group = space.active is not _always
-        return TPESampler(seed=seed, n_startup_trials=STARTUP, multivariate=True, constant_liar=True, group=group)
+        return TPESampler(seed=seed, n_startup_trials=startup, multivariate=True, constant_liar=True, group=group)
 
 
 def _suggested(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:

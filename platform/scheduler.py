@@ -7,18 +7,18 @@ before anybody else can look.
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler
 
+from analysis.schema import STOP
 from platform.searcher import PlanSearcher
 
 __all__ = ["LedgerScheduler"]
 
 
 class LedgerScheduler(FIFOScheduler):
-    """Writes reports; lets every trial go on to its end."""
+    """Writes reports, and stops the trials of a search that its rule stops."""
 
     def __init__(self, searcher: PlanSearcher) -> None:
         super().__init__()
@@ -28,11 +28,12 @@ class LedgerScheduler(FIFOScheduler):
         """Record a beginning or a report; keep a bad outcome until Tune says that the trial has ended."""
         identity, message = self.searcher.trials[trial.trial_id], json.loads(result["message"])
         if "began" in message:
-            self.searcher.job.ledger.begin(identity, message["began"], time.time())
+            self.searcher.job.begin(identity, message["began"])
         elif "outcome" in message:
             self.searcher.outcomes[identity] = message["outcome"]
-        else:
-            self.searcher.job.ledger.report(identity, message, time.time())
+        elif self.searcher.job.report(identity, message) == STOP:
+            self.searcher.stopped.add(identity)
+            return str(self.STOP)
         return str(self.CONTINUE)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from platform.search_spec import (
 from platform.spec import Study
 from platform.spec_checks import Finder, field_paths, nearest, sentence
 
-__all__ = ["cautions", "check_search"]
+__all__ = ["cautions", "check_fit", "check_search"]
 
 SPACE = ("search", "space")
 
@@ -65,6 +65,30 @@ def check_search(search: Search | None, confirm: Confirm | None, study: Study, f
     _check_seeds(search, confirm, study, found)
     if study.spec.study in search.start:
         found.add(("search", "start"), f"{study.spec.study} is this study; its own trials are used anyway: remove it")
+
+
+def check_fit(study: Study, found: Finder) -> None:
+    """Record the values of a sound search that fit the images or files of weights of no training, once each.
+
+    Each end of a range, its middle, and each choice is tried in every variant that searches the setting, beside the
+    settings that the variant has without a search. The images are sound, which is checked elsewhere.
+    """
+    said: set[str] = set()
+    search = study.spec.search
+    for variant in design.variants(study.spec) if search is not None else ():
+        space = {} if search is None else search.space
+        parameters, _ = space_of(variant, space, trainer=study.trainer, config=study.config)
+        for parameter in parameters:
+            for value in probes(parameter):
+                overrides = {**variant.overrides, parameter.path: value}
+                if _refusals(study, overrides):
+                    continue  # it exists only beside others
+                config = design.configured(study.trainer.Config, study.config, overrides)
+                for what in study.trainer.misfits(config, study.data):
+                    if what not in said:
+                        said.add(what)
+                        at = (*SPACE, parameter.path)
+                        found.add(at, f"with {shown(value)} {variant.name} cannot be trained: {what}")
 
 
 def cautions(search: Search | None, confirm: Confirm | None, study: Study) -> list[str]:
@@ -404,8 +428,11 @@ def _check_seeds(search: Search, confirm: Confirm | None, study: Study, found: F
     seen = [str(seed) for seed in confirm_seeds(confirm, searched, seeds) if seed in searched]
     if seen:
         found.add(("confirm", "seeds"), f"the search trains with {', '.join(seen)} too; name fresh seeds, or how many")
-    searched_on = {getattr(one, "low", None): name for name, one in getattr(study.data, "evaluate", {}).items()}
+    evaluated = getattr(study.data, "evaluate", {})
+    searched_on = {getattr(one, "low", None): name for name, one in evaluated.items()}
     for name, one in getattr(study.data, "confirm", {}).items():
+        if name in evaluated:
+            found.add(("data", "confirm", name), f"data.evaluate has a set {name}, too; give this one another name")
         if one.low in searched_on:
             what = f"the images are those of data.evaluate.{searched_on[one.low]}, which the search sees; name others"
             found.add(("data", "confirm", name), what)

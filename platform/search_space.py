@@ -23,7 +23,7 @@ from platform.trainer import Trainer
 
 __all__ = [
     "Parameter", "active", "combinations", "compared", "contains", "is_active", "ordered", "placed", "point", "probes",
-    "settings", "snapped", "space_of", "to_optuna",
+    "settings", "snapped", "space_of", "standing", "to_optuna",
 ]  # fmt: skip
 
 EXHAUSTIVE = 1024
@@ -256,6 +256,28 @@ def point(values: Mapping[str, Any]) -> str:
         ValueError: if a value is NaN or infinite.
     """
     return json.dumps(dict(values), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def standing(
+    variant: Variant, parameters: Sequence[Parameter], *, trainer: Trainer, config: Any
+) -> dict[str, Any] | None:
+    """Return the point of a variant's space where it stands without a search, or None if that is no point of it.
+
+    Args:
+        variant: of the design.
+        parameters: its space.
+        trainer: whose settings they are.
+        config: the full model's configuration.
+    """
+    had = configured(trainer.Config, config, variant.overrides).model_dump(mode="json", by_alias=True)
+    found: dict[str, Any] = {}
+    for one in parameters:
+        if is_active(one, found):
+            value = _at(had, one.path)
+            if not contains(one, value):
+                return None
+            found[one.path] = snapped(one, value)
+    return found
 
 
 def placed(

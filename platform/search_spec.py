@@ -13,9 +13,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_serializer, model_validator
+from pydantic import Field, field_validator, model_serializer, model_validator
 
 from platform.errors import shown
+from platform.section import Name, Section, Seeds
 from platform.trainer import Metric, Trainer
 
 __all__ = [
@@ -24,16 +25,11 @@ __all__ = [
 ]  # fmt: skip
 
 Direction = Literal["max", "min"]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
 KINDS = ("float", "int", "choice")
 _LIMIT = re.compile(r"\s*(<=|>=|<|>)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*")
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
-
-
-class Distribution(_Section):
+class Distribution(Section):
     """The values that a search may give to one setting: a range of numbers, of whole numbers, or a list."""
 
     float_: list[float] | None = Field(None, alias="float")
@@ -162,7 +158,7 @@ def _scalar(value: Any) -> bool:
     return value is None or isinstance(value, str | bool) or _number(value)
 
 
-class Asha(_Section):
+class Asha(Section):
     """Asynchronous successive halving (arXiv 1810.05934), stopping: at each rung the best 1 / reduction go on."""
 
     first_rung: int | None = Field(None, ge=1)
@@ -177,7 +173,7 @@ class Hyperband(Asha):
     """By default as many as the steps have room for."""
 
 
-class Median(_Section):
+class Median(Section):
     """Stops a trial whose best lies below the median of the others' running means (Golovin et al. 2017, Vizier)."""
 
     first_rung: int | None = Field(None, ge=1)
@@ -186,7 +182,7 @@ class Median(_Section):
     """Other trials of a variant that must have reached a step before one is stopped there."""
 
 
-class Scheduler(_Section):
+class Scheduler(Section):
     """Which trials of the search are stopped early: `none`, or one of these."""
 
     asha: Asha | None = None
@@ -225,7 +221,7 @@ class Scheduler(_Section):
         return {self.kind: self.rules.model_dump(mode="json")} if self.rules else "none"
 
 
-class Choose(_Section):
+class Choose(Section):
     """How the settings that go on to `confirm` are picked out of a front: `knee`, or one of two rules."""
 
     weights: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
@@ -283,7 +279,7 @@ def bounds(limit: str) -> tuple[float, float]:
     return bound if relation == ">=" else math.nextafter(bound, math.inf), math.inf
 
 
-class Total(_Section):
+class Total(Section):
     """Caps over the searches of all variants; whichever is reached first ends them."""
 
     trials: int | None = Field(None, ge=1)
@@ -293,22 +289,7 @@ class Total(_Section):
     """The same, times the GPUs that a trial holds."""
 
 
-def _seeds(value: Any) -> Any:
-    """Return a number of seeds, or a list of them, if it is one.
-
-    Raises:
-        ValueError: if it is neither.
-    """
-    number = _whole(value) and 1 <= value <= 10_000
-    named = isinstance(value, list) and value and all(_whole(one) and 0 <= one < 2**32 for one in value)
-    if not (number or (named and len(set(value)) == len(value))):
-        raise ValueError(
-            f"expected a number of seeds from 1 to 10000, or a list of different seeds, got {shown(value)}"
-        )
-    return value
-
-
-class Search(_Section):
+class Search(Section):
     """A search of its own for every variant, with an equal budget: `trials` or `steps`, one of them."""
 
     trials: int | None = Field(None, ge=1)
@@ -325,16 +306,17 @@ class Search(_Section):
     choose: Choose = Choose()
     """With one objective the knee is its best."""
     repeats: int = Field(1, ge=1, le=1000)
-    """Searches of each variant, each with its own seed of the sampler."""
-    seeds: int | list[int] = 1
+    """Searches of each variant, each with seeds of its own: of the sampler, of its trainings, and to confirm."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """From which the samplers draw; the trainings have their own seeds."""
+    first_points: int | None = Field(None, ge=0, le=1000)
+    """How many suggestions come first that are the same for all variants; by default a third of them, 2 to 10."""
+    patience: int | None = Field(None, ge=1)
+    """All searches end when none has found anything better in its last so many suggestions."""
+    seeds: Seeds = 1
     """How many of the study's seeds, from its first, or which seeds: each setting is trained with every one of them."""
     start: list[Name] = []
     """Studies whose trials are a start for this search, by name."""
-
-    @field_validator("seeds", mode="before")
-    @classmethod
-    def _number_or_list(cls, value: Any) -> Any:
-        return _seeds(value)
 
     @field_validator("start", mode="before")
     @classmethod
@@ -342,16 +324,11 @@ class Search(_Section):
         return [value] if isinstance(value, str) else value
 
 
-class Confirm(_Section):
+class Confirm(Section):
     """The best settings of each variant, trained again with fresh seeds and scored on images that no search saw."""
 
-    seeds: int | list[int] = 5
+    seeds: Seeds = 5
     """How many seeds, or which; never one of the search's."""
-
-    @field_validator("seeds", mode="before")
-    @classmethod
-    def _number_or_list(cls, value: Any) -> Any:
-        return _seeds(value)
 
 
 def objectives_of(search: Search, primary: str, metrics: Sequence[Metric]) -> dict[str, Direction]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from ray.tune.search import Searcher
 
-from analysis.schema import COMPLETED, FAILED, PLANNED, RUNNING
+from analysis.schema import COMPLETED, FAILED, PLANNED, STOPPED
 from platform.errors import full
 from platform.job import Job
-from platform.plan import Done, Wait, plan
+from platform.plan import Done, Wait
 
 __all__ = ["PlanSearcher"]
 
@@ -28,22 +27,15 @@ class PlanSearcher(Searcher):
         """Tune's name of each trial on its way -> its identity."""
         self.outcomes: dict[str, dict[str, str]] = {}
         """For each trial that told of a bad end: how."""
+        self.stopped: set[str] = set()
+        """The trials that the scheduler stopped and that Tune has not ended yet."""
         self.suggested = 0
         self.finished = False
 
     def suggest(self, trial_id: str) -> Any:
         """Return the next trial's configuration, None to be asked again, or FINISHED."""
-        job, now = self.job, time.time()
-        states = {**job.ledger.states, **dict.fromkeys(self.trials.values(), RUNNING)}
-        hours = job.study.spec.budget.hours
-        step = plan(
-            job.cells,
-            states,
-            capacity=job.capacity(),
-            spent_s=job.ledger.spent_s(now) if hours else 0,
-            budget_s=hours * 3600 if hours else None,
-            halt=job.halt,
-        )
+        job = self.job
+        step = job.next(self.trials.values())
         if isinstance(step, Wait):
             return None
         if isinstance(step, Done):
@@ -59,11 +51,14 @@ class PlanSearcher(Searcher):
 
         A trial that found the storage full is planned again, and no other starts: each would fare alike.
         """
-        trial, ledger, now = self.trials.pop(trial_id, None), self.job.ledger, time.time()
+        trial, ledger, now = self.trials.pop(trial_id, None), self.job.ledger, self.job.clock()
         if trial is None:
             return
         outcome = self.outcomes.pop(trial, None)
-        if outcome is not None and outcome["kind"] == "disk":
+        if trial in self.stopped:
+            self.stopped.discard(trial)
+            ledger.end(trial, STOPPED, now)
+        elif outcome is not None and outcome["kind"] == "disk":
             ledger.release(trial, "disk", now)
             self.job.halt = full(self.job.storage, outcome["message"].partition("\n")[0])
         elif outcome is not None:

@@ -7,25 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from platform.errors import shown
+from platform.search_spec import Confirm, Search
+from platform.section import Name, Section, Seeds
 from platform.trainer import Trainer
 
 __all__ = ["Analysis", "Spec", "Study"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
-
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
 Overrides = dict[str, Any]
 LEARNLESS = ("input", "gain", "gamma", "normal")
 """Rows and pictures that every study has."""
 
 
-class Analysis(_Section):
+class Analysis(Section):
     """How the study will be judged; declared before the first trial, and locked by it."""
 
     primary: str = "eval/psnr_db"
@@ -44,21 +40,21 @@ class Analysis(_Section):
         return value if found is None else int(found[1] or 1)
 
 
-class Resources(_Section):
+class Resources(Section):
     """What one trial needs."""
 
     cpu: float = Field(1, gt=0)
     gpu: float = Field(0, ge=0)
 
 
-class Budget(_Section):
+class Budget(Section):
     """When to stop planning trials."""
 
     hours: float | None = Field(None, gt=0)
     """Hours of training, summed over all attempts of all trials."""
 
 
-class Tracking(_Section):
+class Tracking(Section):
     """Where the MLflow mirror writes."""
 
     uri: str | None = None
@@ -67,14 +63,14 @@ class Tracking(_Section):
     """By default the study's name."""
 
 
-class Control(_Section):
+class Control(Section):
     """Controls of the study itself."""
 
     placebo: bool = False
     """Train the full model a second time under another stream of seeds: a component that cannot matter."""
 
 
-class Spec(_Section):
+class Spec(Section):
     """One study. Everything has a default but its name."""
 
     study: Name
@@ -88,26 +84,17 @@ class Spec(_Section):
     variants: dict[Name, Overrides] = {}
     """With `design: list`, the variants by hand: settings that differ from the full model's."""
     design: Literal["leave-one-out", "add-one-in", "list"] = "leave-one-out"
-    seeds: int | list[int] = 3
+    seeds: Seeds = 3
     """How many seeds (from 1), or which."""
+    search: Search | None = None
+    """A search for the best settings of every variant."""
+    confirm: Confirm | None = None
+    """Training what the search found again, with fresh seeds and images."""
     control: Control = Control()
     analysis: Analysis = Analysis()
     resources: Resources = Resources()
     budget: Budget = Budget()
     tracking: Tracking = Tracking()
-
-    @field_validator("seeds", mode="before")
-    @classmethod
-    def _number_or_list(cls, value: Any) -> Any:
-        def whole(one: Any, low: int, high: int) -> bool:
-            return isinstance(one, int) and not isinstance(one, bool) and low <= one <= high
-
-        named = isinstance(value, list) and value and all(whole(one, 0, 2**32 - 1) for one in value)
-        if not (whole(value, 1, 10_000) or (named and len(set(value)) == len(value))):
-            raise ValueError(
-                f"expected a number of seeds from 1 to 10000, or a list of different seeds, got {shown(value)}"
-            )
-        return value
 
     @field_validator("reference")
     @classmethod
@@ -152,8 +139,8 @@ class Study:
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict)
 
     def resolved(self) -> dict[str, Any]:
-        """Return the spec with every default filled in, as JSON values."""
+        """Return the spec with every default filled in, as JSON values; no `search` and `confirm` if there is none."""
         whole = self.spec.model_dump(mode="json", by_alias=True)
         whole["train"] = self.config.model_dump(mode="json", by_alias=True)
         whole["data"] = self.data.model_dump(mode="json", by_alias=True)
-        return whole
+        return {key: value for key, value in whole.items() if key not in ("search", "confirm") or value is not None}

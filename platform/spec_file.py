@@ -9,6 +9,8 @@ from typing import Any, get_args
 from platform import trainer as trainers
 from platform import yaml_file
 from platform.errors import Problem, SpecError
+from platform.search_checks import check_search
+from platform.search_spec import anchor
 from platform.spec import Spec, Study
 from platform.spec_checks import Finder, check_analysis, check_files, check_overrides, check_reference
 from platform.trainer import Trainer
@@ -45,6 +47,7 @@ def read(
     check_analysis(spec, trainer, config, data, found)
     sound = check_overrides(spec, trainer, config, found)
     check_reference(spec, found, lambda: recorded(spec.study))
+    check_search(spec.search, spec.confirm, Study(spec, trainer, config, data), found)
     if problems and data.model_dump(exclude_unset=True):  # what is wrong with the images belongs in the same message
         check_files(Study(sound, trainer, config, data), found)
     if problems:
@@ -81,6 +84,11 @@ def _split(path: str) -> list[str]:
     parts = path.split(".")
     if parts[0] in ("components", "variants") and len(parts) > 3:
         return [*parts[:2], ".".join(parts[2:])]
+    if parts[:2] == ["search", "space"] and len(parts) > 3:
+        below = len(parts) > 4 and parts[-1] in ("float", "int", "choice", "log", "step")
+        return ["search", "space", ".".join(parts[2:-1] if below else parts[2:]), *(parts[-1:] if below else [])]
+    if parts[:2] == ["search", "objectives"] and len(parts) > 3:
+        return ["search", "objectives", ".".join(parts[2:])]
     if parts[0] == "reference" and len(parts) > 2:
         return ["reference", ".".join(parts[1:])]
     return parts
@@ -111,6 +119,7 @@ def _anchor(raw: dict[str, Any], folder: Path, trainer: Trainer) -> None:
     for section in (raw.get("components"), raw.get("variants")):
         for overrides in section.values() if isinstance(section, dict) else ():
             _anchor_settings(overrides, folder, trainer)
+    anchor(raw.get("search"), folder, trainer)
 
 
 def _anchor_settings(node: Any, folder: Path, trainer: Trainer, prefix: str = "") -> None:

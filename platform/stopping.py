@@ -11,23 +11,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from statistics import median as middle
 
 import numpy as np
-from scipy import stats
 
 from platform.fronts import ranks, signs
 
-__all__ = ["Curves", "Decision", "Guard", "asha", "bracket", "decide", "guard", "hyperband", "median", "rungs"]
+__all__ = ["Curves", "Decision", "asha", "bracket", "decide", "hyperband", "median", "rungs"]
 
 Curves = Mapping[int, Mapping[int, Sequence[float]]]
 """What is known: trial's number -> step -> the objectives there."""
-
-PAIRS = 6
-"""A rank correlation of fewer trials says nothing: of 6, only one above 0.72 is told from 0."""
 
 
 class Decision(StrEnum):
@@ -102,20 +97,21 @@ def asha(
     return Decision.CONTINUE if good else Decision.STOP
 
 
-def bracket(number: int, rungs: Sequence[int], reduction: int) -> int:
+def bracket(number: int, rungs: Sequence[int], reduction: int, brackets: int | None = None) -> int:
     """Return a trial's Hyperband bracket: how many of the first rungs it passes unseen, from 0 to all of them.
 
     Of s rungs left, a bracket gets the share ceil((s_max + 1) / (s + 1) * reduction^s) of the trials (Li et al.,
-    "Hyperband", JMLR 18, 2018, algorithm 1), dealt evenly: every trial goes to the bracket that lacks most.
+    "Hyperband", JMLR 18, 2018, algorithm 1), dealt evenly: every trial goes to the bracket that lacks most. With
+    `brackets` there are only so many, those with the most rungs.
     """
-    dealt = _dealt(len(rungs), reduction)
+    dealt = _dealt(len(rungs), reduction, len(rungs) + 1 if brackets is None else brackets)
     return dealt[number % len(dealt)]
 
 
 @lru_cache(maxsize=16)
-def _dealt(most: int, reduction: int) -> tuple[int, ...]:
+def _dealt(most: int, reduction: int, brackets: int) -> tuple[int, ...]:
     """Return the brackets of the trials of one round, in which each bracket gets as many as its share."""
-    shares = [-(-(most + 1) * reduction**left // (left + 1)) for left in range(most, -1, -1)]
+    shares = [-(-(most + 1) * reduction**left // (left + 1)) for left in range(most, max(most - brackets, -1), -1)]
     given, found = [0] * len(shares), []
     for turn in range(1, sum(shares) + 1):
         lacks = [share * turn - has * sum(shares) for share, has in zip(shares, given, strict=True)]
@@ -125,14 +121,21 @@ def _dealt(most: int, reduction: int) -> tuple[int, ...]:
 
 
 def hyperband(
-    curves: Curves, this: int, step: int, *, rungs: Sequence[int], reduction: int, directions: Sequence[str]
+    curves: Curves,
+    this: int,
+    step: int,
+    *,
+    rungs: Sequence[int],
+    reduction: int,
+    directions: Sequence[str],
+    brackets: int | None = None,
 ) -> Decision:
-    """Decide as `asha` among the trials of this one's bracket, at the bracket's own rungs. Arguments as for `asha`.
+    """Decide as `asha` among the trials of this one's bracket, at its own rungs. Arguments as for these two.
 
-    The trials of the last bracket have no rung: all run to the end, which is what `guard` should look at.
+    The trials of the last bracket of all have no rung: all run to the end, which is what `analysis.guard` looks at.
     """
-    own = bracket(this, rungs, reduction)
-    rivals = {number: curve for number, curve in curves.items() if bracket(number, rungs, reduction) == own}
+    own = bracket(this, rungs, reduction, brackets)
+    rivals = {number: curve for number, curve in curves.items() if bracket(number, rungs, reduction, brackets) == own}
     return asha(rivals, this, step, rungs=rungs[own:], reduction=reduction, directions=directions)
 
 
@@ -181,83 +184,3 @@ def _losses(points: Mapping[int, Sequence[float]], directions: Sequence[str]) ->
         return {number: factor * point[0] if math.isfinite(point[0]) else math.inf for number, point in points.items()}
     fronts = ranks(list(points.values()), directions)
     return {number: math.inf if rank is None else rank for number, rank in zip(points, fronts, strict=True)}
-
-
-@dataclass(frozen=True)
-class Guard:
-    """How well a rung foretells the end.
-
-    Args:
-        n: the trials compared.
-        tau: Kendall's rank correlation (b) between the values at the rung and at the end; NaN if it cannot be had.
-            (1 + tau) / 2 of the pairs have the same order at both, if none are tied.
-        low: lower end of its interval.
-        high: upper end of its interval.
-        warning: a sentence where stopping at this rung would mislead, or nobody knows; else empty.
-    """
-
-    n: int
-    tau: float
-    low: float
-    high: float
-    warning: str
-
-
-def guard(
-    rung_values: Mapping[int, float],
-    final_values: Mapping[int, float],
-    *,
-    direction: str,
-    reduction: int,
-    level: float = 0.95,
-) -> Guard:
-    """Compare the order of trials at a rung with their order at the end, among those that have both values.
-
-    The interval is Fisher's z of tau with variance 0.437 / (n - 4) (Fieller, Hartley and Pearson, "Tests for rank
-    correlation coefficients I", Biometrika 44, 1957). It warns where the interval holds 0, or the trial that ended best
-    was not among the best 1 / reduction at the rung. Trials that outlived this very rung are alike there, which hides a
-    correlation: those that nothing could stop tell more.
-
-    Args:
-        rung_values: one objective at the rung, by trial.
-        final_values: the same objective at the end, by trial.
-        direction: 'min' or 'max'.
-        reduction: the share that goes on is 1 / reduction.
-        level: the interval's level.
-    """
-    (factor,) = signs([direction]).tolist()
-    pairs = {
-        number: (factor * rung_values[number], factor * final_values[number])
-        for number in sorted(rung_values.keys() & final_values.keys())
-        if math.isfinite(rung_values[number]) and math.isfinite(final_values[number])
-    }
-    n = len(pairs)
-    if n < PAIRS:
-        what = f"only {n} of the trials ran to the end with values at both: whether stopping here misleads is not known"
-        return Guard(n, math.nan, -1.0, 1.0, what)
-    tau = float(stats.kendalltau(*zip(*pairs.values(), strict=True)).statistic)
-    if math.isnan(tau):
-        return Guard(
-            n, tau, -1.0, 1.0, f"all {n} trials have the same value: whether stopping here misleads is not known"
-        )
-    half = float(stats.norm.ppf((1 + level) / 2)) * math.sqrt(0.437 / (n - 4))
-    most = 1 - 2 / (n * (n - 1))  # as if one pair were half wrong: z of 1 is infinite
-    z = math.atanh(min(max(tau, -most), most))
-    low = math.tanh(z - half) if tau >= -most else -1.0
-    high = math.tanh(z + half) if tau <= most else 1.0
-    return Guard(n, tau, low, high, _warning(pairs, reduction, tau, low, high))
-
-
-def _warning(pairs: Mapping[int, tuple[float, float]], reduction: int, tau: float, low: float, high: float) -> str:
-    n = len(pairs)
-    numbers = f"rank correlation {tau:.2f} [{low:.2f}, {high:.2f}], {n} trials"
-    if low <= 0:
-        return f"early stopping may mislead: the order here does not foretell the order at the end ({numbers})"
-    best = min(pairs, key=lambda number: (pairs[number][1], number))
-    place = 1 + sum((pairs[number][0], number) < (pairs[best][0], best) for number in pairs)
-    if place > max(1, n // reduction):
-        return (
-            f"early stopping may mislead: trial {best}, the best at the end, stood at place {place} of {n} here and "
-            f"would have been stopped ({numbers})"
-        )
-    return ""

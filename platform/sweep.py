@@ -14,34 +14,34 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from analysis.schema import FAILED, PLANNED, RUNNING
 from platform import dry_run, references, snapshot
-from platform.design import inert, variants
-from platform.deviations import deviations
+from platform.acceptance import accept, all_cells, facts, held
+from platform.design import variants
 from platform.errors import Problem, SpecError, SweepError, full
 from platform.job import Job
 from platform.ledger import Ledger
 from platform.mirror_process import MirrorProcess
 from platform.plan import Cell, cells
 from platform.record import record
+from platform.search_checks import check_fit
+from platform.search_run import search_run
 from platform.spec import Study
 from platform.spec_checks import Finder, check_files
 from platform.spec_file import read
 from platform.trainer import Report
 from platform.view import live
+from platform.warm_start import warm_start
 from trials.disk import no_room
 
 __all__ = ["main"]
 
 ROOT = Path(__file__).resolve().parent.parent
 INTERRUPTED = 130
-METRIC = ("key", "title", "higher_is_better", "needs_reference", "about", "per_image")
-"""What the ledger keeps of a metric."""
-_At = tuple[str, str, int]
-"""A cell: stage, variant, seed."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,9 @@ class _Sweep:
     """One call of the command: what was asked, and where it goes."""
 
     study: Study
-    cells: Sequence[Cell]
-    digest: str
+    fixed: list[Cell]
+    digests: tuple[str, str]
+    """Of the images of the study, and of those that confirm; the same if these are."""
     weights: Mapping[str, str]
     """The trained models to compare with: name -> SHA-256 of the file."""
     ledger: Ledger
@@ -103,11 +104,12 @@ def _sweep(arguments: argparse.Namespace, console: Console) -> int:
         arguments.spec, arguments.set, recorded=lambda name: snapshot.models(arguments.results / name / "ledger.db")
     )
     folder = (arguments.results / study.spec.study).resolve()
-    digest = _digest(study, arguments.spec)
-    planned = cells(study, digest)
+    _check_start(study, arguments)
+    digests = _digests(study, arguments.spec)
+    fixed = cells(study, digests[0])
     if arguments.dry_run:
         _check_data(study, arguments.spec)
-        dry_run.show(study, planned, folder, console)
+        dry_run.show(study, fixed, folder, console)
         return 0
     if not (folder / "ledger.db").exists():
         _check_data(study, arguments.spec)  # before anything is made
@@ -115,7 +117,7 @@ def _sweep(arguments: argparse.Namespace, console: Console) -> int:
     ledger = Ledger(folder)
     try:
         storage = _storage(ledger, arguments, folder)
-        sweep = _Sweep(study, planned, digest, weights, ledger, storage, arguments, console)
+        sweep = _Sweep(study, fixed, digests, weights, ledger, storage, arguments, console)
         return _go_on(replace(sweep, weights=weights | _kept(sweep)))
     finally:
         ledger.close()
@@ -124,40 +126,59 @@ def _sweep(arguments: argparse.Namespace, console: Console) -> int:
 def _go_on(sweep: _Sweep) -> int:
     """Train what has no result yet, then report."""
     _accept(sweep)
-    states = sweep.ledger.states
-    left = sum(states[cell.trial] in (PLANNED, RUNNING) for cell in sweep.cells)
-    if not left:
-        failed = sum(states[cell.trial] == FAILED for cell in sweep.cells)
-        all_of = f"{len(sweep.cells) - failed} of {len(sweep.cells)}" if failed else f"all {len(sweep.cells)}"
-        sweep.say(f"{sweep.study.spec.study}: nothing to do, {all_of} trials have a result")
+    study, ledger, name = sweep.study, sweep.ledger, sweep.study.spec.study
+    planned = all_cells(study, ledger, sweep.digests[0])
+    search = search_run(study, ledger, planned, digests=sweep.digests, clock=time.time)
+    job = Job(study, planned, ledger, sweep.storage, lambda: 1, search)
+    if not job.pending():
+        failed, whole = len(_failed(job)), len({cell.trial for cell in job.cells})
+        sweep.say(f"{name}: nothing to do, {f'{whole - failed} of' if failed else 'all'} {whole} trials have a result")
         wanted = _unscored(sweep)
-        if wanted is not None:
-            sweep.say(f"scoring {', '.join(wanted) or 'the references'}")
+        if wanted:
+            sweep.say(
+                f"scoring {', '.join(sorted({one for names in wanted.values() for one in names})) or 'the references'}"
+            )
             _refer(sweep, _scored(sweep, wanted))
         news = _report(sweep)
-        with MirrorProcess(sweep.ledger.folder, follow=False, console=sweep.console, news=news):
+        with MirrorProcess(ledger.folder, follow=False, console=sweep.console, news=news):
             pass
-        return _status(sweep, "")
-    seeds, count = len(sweep.study.spec.seed_list), len(variants(sweep.study.spec))
-    done = f", {len(sweep.cells) - left} of them have a result" if left < len(sweep.cells) else ""
-    sweep.say(f"{sweep.study.spec.study}: {count} variants x {seeds} seeds = {len(sweep.cells)} trials{done}")
-    sweep.ledger.begin_driver(record(ROOT, [sys.executable, *sys.argv]), time.time())
-    with MirrorProcess(sweep.ledger.folder, follow=True, console=sweep.console):
+        return _status(sweep, job)
+    _announce(sweep, job)
+    ledger.begin_driver(record(ROOT, [sys.executable, *sys.argv]), time.time())
+    with MirrorProcess(ledger.folder, follow=True, console=sweep.console):
         try:
-            reason = _train(sweep)
-            if reason is None:
+            if not _train(sweep, job):
                 sweep.say(f"interrupted; what is done is kept. To go on: {_command()}")
                 return INTERRUPTED
             _report(sweep)
         finally:
-            sweep.ledger.end_driver(time.time())
-    return _status(sweep, reason)
+            ledger.end_driver(time.time())
+    return _status(sweep, job)
+
+
+def _announce(sweep: _Sweep, job: Job) -> None:
+    """Say what is about to be trained."""
+    study, ledger = sweep.study, sweep.ledger
+    done = sum(ledger.states[trial] not in (PLANNED, RUNNING) for trial in {cell.trial for cell in job.cells})
+    count, seeds = len(variants(study.spec)), len(study.spec.seed_list)
+    sweep.say(
+        f"{study.spec.study}: {count} variants x {seeds} seeds = {len(sweep.fixed)} trials"
+        + (f", {done} of them have a result" if done and job.search is None else "")
+    )
+    if job.search is not None:
+        for part in dry_run.search_plan(study):
+            sweep.console.print(part, highlight=False)
+        if done:
+            sweep.say(f"{done} trials have a result already")
+        job.search.warm, said = warm_start(study, sweep.arguments.results, sweep.digests[0])
+        for text in said:
+            sweep.say(text)
 
 
 def _kept(sweep: _Sweep) -> dict[str, str]:
     """Return the models whose file is gone, but whose scores the ledger has: name -> SHA-256 of what the file was."""
     version, named = sweep.study.trainer.RESULTS_VERSION, sweep.study.spec.reference
-    scored = sweep.ledger.scored(sweep.digest, version)
+    scored = sweep.ledger.scored(sweep.digests[0], version)
     found, problems = {}, []
     for name in (name for name in named if name not in sweep.weights):
         digest = scored.get(name)
@@ -172,8 +193,8 @@ def _kept(sweep: _Sweep) -> dict[str, str]:
     return found
 
 
-def _train(sweep: _Sweep) -> str | None:
-    """Run the trials; return why some were left out (empty if none), or None after an interruption."""
+def _train(sweep: _Sweep, job: Job) -> bool:
+    """Run the trials; return whether that came to an end, else it was interrupted."""
     from platform import tune_run
 
     study, ledger = sweep.study, sweep.ledger
@@ -189,11 +210,10 @@ def _train(sweep: _Sweep) -> str | None:
                 raise SpecError(str(sweep.arguments.spec), [Problem("resources", what)])
             _refer(sweep, scored.result())
             slots = tune_run.slots(needs)
-            job = Job(study, sweep.cells, ledger, sweep.storage, lambda: tune_run.slots(needs))
+            job.capacity = lambda: tune_run.slots(needs)
             ledger_file = ledger.folder / "ledger.db"
             with live(ledger_file, title=study.spec.study, metric=metric, slots=slots, console=sweep.console):
-                finished = tune_run.run(job)
-    return job.reason if finished else None
+                return tune_run.run(job)
 
 
 def _report(sweep: _Sweep) -> bool:
@@ -212,67 +232,42 @@ def _report(sweep: _Sweep) -> bool:
 def _accept(sweep: _Sweep) -> None:
     """Make the spec the one that holds, and record what it changes after the first trial."""
     study, ledger = sweep.study, sweep.ledger
-    before, resolved = ledger.spec(), study.resolved()
-    planned = {(cell.stage, cell.variant, cell.seed): cell.trial for cell in sweep.cells}
     ledger.keep_models(sweep.weights)
-    facts = {
-        "folder": str(ledger.folder),
-        "storage": str(sweep.storage),
-        "metrics": [{key: getattr(metric, key) for key in METRIC} for metric in study.trainer.METRICS],
-        "inert": {one.name: inert(study.trainer, study.config, one.overrides) for one in variants(study.spec)},
-    }
-    if before == resolved and ledger.cells() == planned and all(ledger.get(key) == facts[key] for key in facts):
+    known = facts(study, ledger, storage=sweep.storage, digests=sweep.digests)
+    if held(study, ledger, known, sweep.fixed):
         return
-    if before is not None:
+    if ledger.spec() is not None:
         _check_data(study, sweep.arguments.spec)
-    changes = []
-    if before and ledger.started():
-        same_images, same_trials = ledger.get("digest") == sweep.digest, _same_trials(ledger.cells(), planned)
-        changes = deviations(before, resolved, same_images=same_images, same_trials=same_trials)
-    source = dict(study.trainer.provenance(study.data))
-    measured = source.pop("metric_settings", {})
-    now = time.time()
-    ledger.put(
-        {
-            "name": study.spec.study,
-            "trainer": study.spec.trainer,
-            **facts,
-            "digest": sweep.digest,
-            "data": source,
-            "metric_settings": measured,
-        }
-    )
-    ledger.accept(resolved, variants(study.spec), sweep.cells, data=sweep.digest, now=now)
-    ledger.show(study.trainer.scenes(study.data))
-    ledger.deviate(changes, now)
-    for text in changes:
+    for text in accept(study, ledger, known, sweep.fixed, time.time()):
         sweep.say(f"changed after the first trial, which the report records: {text}")
 
 
-def _same_trials(held: Mapping[_At, str], planned: Mapping[_At, str]) -> bool:
-    """Return whether every variant that was planned is still, and trains to what it did: no setting changed a result.
-
-    Args:
-        held: the trial of each cell, by stage, variant and seed, so far.
-        planned: the same from now on; seeds may have come or gone, so long as some stayed.
-    """
-    both = held.keys() & planned.keys()
-    stayed = {variant for _, variant, _ in held} == {variant for _, variant, _ in both}
-    return stayed and all(held[at] == planned[at] for at in both)
+def _scenarios(sweep: _Sweep) -> dict[str, Any]:
+    """Return the data whose images are scored, by their digest: the study's, and those that confirm."""
+    return dict(zip(sweep.digests, (sweep.study.data, sweep.study.trainer.confirming(sweep.study.data)), strict=True))
 
 
-def _unscored(sweep: _Sweep) -> list[str] | None:
+def _unscored(sweep: _Sweep) -> dict[str, list[str]]:
+    """Return the trained models that have still to be scored, by the digest of images; see `references.unscored`."""
     version = sweep.study.trainer.RESULTS_VERSION
-    return references.unscored(sweep.ledger.scored(sweep.digest, version), sweep.weights)
+    wanted = {one: references.unscored(sweep.ledger.scored(one, version), sweep.weights) for one in sweep.digests}
+    return {digest: names for digest, names in wanted.items() if names is not None}
 
 
-def _scored(sweep: _Sweep, wanted: Sequence[str] | None) -> Mapping[str, Report]:
-    """Score what is wanted, see `references.unscored`, or say what is wrong with it."""
+def _scored(sweep: _Sweep, wanted: Mapping[str, Sequence[str]]) -> dict[str, Mapping[str, Report]]:
+    """Score what is wanted, or say what is wrong with it."""
+    names = {name for several in wanted.values() for name in several}
+    data = _scenarios(sweep)
     try:
-        return {} if wanted is None else references.score(sweep.study, sweep.storage, wanted)
+        return {
+            digest: references.score(
+                sweep.study, data[digest], sweep.storage, several, confirms=digest != sweep.digests[0]
+            )
+            for digest, several in wanted.items()
+        }
     except ValueError as error:
         files = sweep.study.spec.reference
-        named = [name for name in wanted or () if files[name] in str(error)]
+        named = [name for name in names if files[name] in str(error)]
         where = f"reference.{max(named, key=lambda name: len(files[name]))}" if named else "data"
         raise SpecError(str(sweep.arguments.spec), [Problem(where, str(error))]) from None
     except OSError as error:
@@ -281,24 +276,39 @@ def _scored(sweep: _Sweep, wanted: Sequence[str] | None) -> Mapping[str, Report]
         raise SweepError(full(sweep.storage, str(error))) from None
 
 
-def _refer(sweep: _Sweep, reports: Mapping[str, Report]) -> None:
+def _refer(sweep: _Sweep, reports: Mapping[str, Mapping[str, Report]]) -> None:
     version = sweep.study.trainer.RESULTS_VERSION
-    sweep.ledger.refer(sweep.digest, reports, version=version, weights=sweep.weights)
+    for digest, those in reports.items():
+        sweep.ledger.refer(digest, those, version=version, weights=sweep.weights)
 
 
-def _digest(study: Study, source: Path) -> str:
-    """Return the digest of the images, or say everything that is wrong with them."""
+def _digests(study: Study, source: Path) -> tuple[str, str]:
+    """Return the digests of the images of the study and of its confirmation, or say all that is wrong with them."""
     try:
-        return study.trainer.digest(study.data)
+        own = study.trainer.digest(study.data)
+        confirms = study.spec.confirm is not None
+        return own, study.trainer.digest(study.trainer.confirming(study.data)) if confirms else own
     except ValueError as error:
         _check_data(study, source)
         raise SpecError(str(source), [Problem("data", str(error))]) from None
 
 
+def _check_start(study: Study, arguments: argparse.Namespace) -> None:
+    """Refuse studies that are named as a start for the search and that there are not."""
+    named = study.spec.search.start if study.spec.search else []
+    missing = [name for name in named if not (arguments.results / name / "ledger.db").is_file()]
+    if missing:
+        what = f"expected the name of a study in {arguments.results}, but there is no {', '.join(missing)}"
+        raise SpecError(str(arguments.spec), [Problem("search.start", what)])
+
+
 def _check_data(study: Study, source: Path) -> None:
     """Refuse images and files of weights that cannot be used, each problem in a sentence."""
     problems: list[Problem] = []
-    check_files(study, Finder(study.lines, problems))
+    found = Finder(study.lines, problems)
+    check_files(study, found)
+    if not problems:
+        check_fit(study, found)
     if problems:
         raise SpecError(str(source), problems)
 
@@ -311,14 +321,18 @@ def _storage(ledger: Ledger, arguments: argparse.Namespace, folder: Path) -> Pat
     return Path(recorded) if recorded and recorded != ledger.get("folder") else folder  # which may have been moved
 
 
-def _status(sweep: _Sweep, reason: str) -> int:
+def _status(sweep: _Sweep, job: Job) -> int:
     """Return the exit status, and say why it is not 0."""
-    failed = sum(sweep.ledger.states[cell.trial] == FAILED for cell in sweep.cells)
+    failed, whole = len(_failed(job)), len({cell.trial for cell in job.cells})
     if failed:
-        sweep.say(f"{failed} of {len(sweep.cells)} trials FAILED; the report and the ledger say why")
-    if reason:
-        sweep.say(reason)
-    return 1 if failed or reason else 0
+        sweep.say(f"{failed} of {whole} trials FAILED; the report and the ledger say why")
+    if job.reason:
+        sweep.say(job.reason)
+    return 1 if failed or job.reason else 0
+
+
+def _failed(job: Job) -> set[str]:
+    return {cell.trial for cell in job.cells if job.ledger.states[cell.trial] == FAILED}
 
 
 def _command() -> str:

@@ -98,7 +98,10 @@ class Report(Protocol):
 
 
 class Trainer(Protocol):
-    """What the platform needs of a trainer."""
+    """What the platform needs of a trainer.
+
+    Its configuration has `steps`, the length of a training, and `evaluate_every`, the steps between two reports.
+    """
 
     Config: type[BaseModel]
     Data: type[BaseModel]
@@ -122,6 +125,9 @@ class Trainer(Protocol):
         Raises:
             ValueError: if the data are not sound; `check` says why.
         """
+
+    def confirming(self, data: Any) -> Any:
+        """Return the data of a confirmation: the same images to train on, scored on the sets of `confirm` as well."""
 
     def digest(self, data: Any) -> str:
         """Return a digest of every image that a trial trains or is scored on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,14 +14,17 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from analysis.schema import DIVERGED, FAILED
-from platform.snapshot import Snapshot, snapshot, time_left_s
+from analysis.schema import CONFIRM, DIVERGED, FAILED, SEARCH, STOPPED
+from platform.snapshot import Progress, Running, Snapshot, snapshot, time_left_s
+from platform.standing import Known, Standing
 from platform.trainer import Metric
 
 __all__ = ["clock", "live", "picture"]
 
 TERMINAL_S = 1.0
 LINES_S = 20.0
+BROKEN = (STOPPED, DIVERGED, FAILED)
+"""How a trial of a search ends without a full result."""
 
 
 @contextmanager
@@ -36,9 +39,10 @@ def live(ledger: Path, *, title: str, metric: Metric, slots: int, console: Conso
         console: where to.
     """
     started, stop = time.time(), threading.Event()
+    known: Known = {}
 
     def look() -> Snapshot:
-        return snapshot(ledger, metric.key, time.time())
+        return snapshot(ledger, metric.key, time.time(), known)
 
     def lines() -> None:
         said = ""
@@ -70,40 +74,139 @@ def _beside(thread: threading.Thread, stop: threading.Event) -> Iterator[None]:
 
 def summary(now: Snapshot, elapsed_s: float, slots: int) -> str:
     """Return the progress as one line."""
-    left = time_left_s(now, slots)
+    parts = _counts(now)
+    if now.search is not None:
+        parts = [now.stage, *parts, *(_told(one, now.search) for one in now.search.standings)]
+    return " · ".join([*parts, *_times(now, elapsed_s, slots)])
+
+
+def _counts(now: Snapshot) -> list[str]:
+    """Return how many trials have ended, run, and went wrong."""
     parts = [f"{now.ended} of {now.trials} trials have a result", f"{len(now.running)} running"]
-    parts += [f"{now.counts[state]} {state}" for state in (FAILED, DIVERGED) if now.counts[state]]
-    parts.append(f"{clock(elapsed_s)} so far")
-    parts.append(f"about {clock(left)} left" if left is not None else "time left not yet known")
-    return " · ".join(parts)
+    return parts + [f"{now.counts[state]} {state}" for state in (FAILED, DIVERGED) if now.counts[state]]
+
+
+def _times(now: Snapshot, elapsed_s: float, slots: int) -> list[str]:
+    """Return how long the sweep has run, and how long it still will."""
+    left = time_left_s(now, slots)
+    return [
+        f"{clock(elapsed_s)} so far",
+        f"about {clock(left)} left" if left is not None else "time left not yet known",
+    ]
+
+
+def _told(one: Standing, search: Progress) -> str:
+    """Return where a variant's search stands, as part of a line."""
+    parts = [one.variant, _spent(one, search), _outcome(one)]
+    if one.best:
+        best = ", ".join(f"{search.titles[name]} {value:.3f}" for name, value in one.best.items())
+        parts.append(f"best {best}" + (f", front of {one.front}" if len(one.best) > 1 else ""))
+    if one.chosen:
+        parts.append(f"confirmed {_confirmed(one)}" if one.confirmed.planned else _confirmed(one))
+    return " ".join(part for part in parts if part)
 
 
 def picture(now: Snapshot, title: str, metric: Metric, elapsed_s: float, slots: int) -> RenderableType:
     """Return the progress as a table of variants with their running trials, best variant marked."""
-    table = Table(box=None, padding=(0, 2), header_style="dim")
-    for head, justify in (("variant", "left"), ("trials", "right"), (metric.title, "right"), ("running", "left")):
-        table.add_column(head, justify="right" if justify == "right" else "left")
-    best = (max if metric.higher_is_better else min)(
-        (one.value for one in now.rows if one.value is not None), default=None
-    )
-    for row in now.rows:
-        running = [one for one in now.running if one.variant == row.variant]
-        shown = "" if row.value is None else f"{row.value:.3f}"
-        table.add_row(
-            row.variant,
-            f"{row.ended}/{row.trials}",
-            Text(shown, style="bold" if row.value == best else ""),
-            "   ".join(f"seed {one.seed}  {100 * one.step // one.steps:3d} %" + _value(one.value) for one in running),
-        )
     share = now.ended + sum(one.step / one.steps for one in now.running)
     heading = Table.grid(padding=(0, 2))
     bar = ProgressBar(total=max(1, now.trials), completed=share, width=30)
-    heading.add_row(Text(title, style="bold"), bar, Text(summary(now, elapsed_s, slots)))
+    line = " · ".join([*_counts(now), *_times(now, elapsed_s, slots)])
+    heading.add_row(Text(f"{title} · {now.stage}" if now.stage else title, style="bold"), bar, Text(line))
+    table = _fixed(now, metric) if now.search is None else _searches(now, now.search, metric)
     return Group(heading, Text(), table)
 
 
-def _value(value: float | None) -> str:
-    return "" if value is None else f"  {value:.2f}"
+def _fixed(now: Snapshot, metric: Metric) -> Table:
+    table = _table(("variant", "left"), ("trials", "right"), (metric.title, "right"), ("running", "left"))
+    best = _best(metric.higher_is_better, [one.value for one in now.rows])
+    for row in now.rows:
+        running = [one for one in now.running if one.variant == row.variant]
+        table.add_row(
+            row.variant,
+            f"{row.ended}/{row.trials}",
+            _marked(row.value, best),
+            "   ".join(_running(one, several=False) for one in running),
+        )
+    return table
+
+
+def _searches(now: Snapshot, search: Progress, metric: Metric) -> Table:
+    """Return the table of a study with a search: untuned, search, best so far of each objective, confirmed."""
+    several = len(search.titles) > 1
+    heads = [("variant", "left"), (f"untuned {metric.title}", "right"), ("search", "right")]
+    broken = [state for state in BROKEN if any(one.states.get(state) for one in search.standings)]
+    heads += [(state.lower(), "right") for state in broken]
+    heads += [(f"best {title}", "right") for title in search.titles.values()]
+    heads += [("front", "right")] if several else []
+    heads += [(f"confirmed {metric.title}", "right")] if search.asked.confirming else []
+    table = _table(*heads, ("running", "left"))
+    rows = {row.variant: row for row in now.rows}
+    untuned = _best(metric.higher_is_better, [row.value for row in now.rows])
+    best = {
+        name: _best(direction == "max", [one.best.get(name) for one in search.standings])
+        for name, direction in search.asked.objectives.items()
+    }
+    for one in search.standings:
+        row = rows.get(one.variant)
+        cells = [one.variant, _marked(row.value, untuned, f"{row.ended}/{row.trials}") if row else ""]
+        cells += [_spent(one, search), *(str(one.states.get(state, 0)) for state in broken)]
+        cells += [_marked(one.best.get(name), best[name]) for name in search.titles]
+        cells += [str(one.front) if one.front else ""] if several else []
+        cells += [_confirmed(one)] if search.asked.confirming else []
+        running = [two for two in now.running if two.variant == one.variant]
+        table.add_row(*cells, "   ".join(_running(two, several=search.asked.repeats > 1) for two in running))
+    return table
+
+
+def _table(*heads: tuple[str, str]) -> Table:
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for head, justify in heads:
+        table.add_column(head, justify="right" if justify == "right" else "left")
+    return table
+
+
+def _best(higher_is_better: bool | None, values: Iterable[float | None]) -> float | None:
+    return (max if higher_is_better else min)((value for value in values if value is not None), default=None)
+
+
+def _marked(value: float | None, best: float | None, before: str = "") -> Text:
+    """Return a value, bold if it is the best, after some text."""
+    shown = Text("" if value is None else f"{value:.3f}", style="bold" if value == best else "")
+    return Text(" ").join([Text(before), shown]) if before else shown
+
+
+def _spent(one: Standing, search: Progress) -> str:
+    """Return what a variant's search has spent of its budget."""
+    if not one.budget:
+        return "nothing to search"
+    unit = " steps" if search.asked.unit == "steps" else ""
+    return f"{one.spent}/{one.budget}{unit}" + (" (ended)" if one.ended else "")
+
+
+def _outcome(one: Standing) -> str:
+    """Return how many of a search's trials came to no full result, in brackets; empty if none."""
+    parts = [f"{one.states[state]} {state.lower()}" for state in BROKEN if one.states.get(state)]
+    return f"({', '.join(parts)})" if parts else ""
+
+
+def _confirmed(one: Standing) -> str:
+    """Return how far the confirmation is and its mean so far; empty before something is chosen."""
+    if not one.chosen:
+        return ""
+    if not one.confirmed.planned:
+        return "nothing chosen"
+    means = [f"{value:.3f}" for value in one.confirmed.values.values()]
+    return " ".join([f"{one.confirmed.ended}/{one.confirmed.planned}", *means])
+
+
+def _running(one: Running, *, several: bool) -> str:
+    """Return a trial that is being trained; `several` says whether its variant is searched several times."""
+    repeat = f" repeat {one.repeat}" if several else ""
+    place = {SEARCH: f"search {one.number}{repeat}", CONFIRM: f"confirm seed {one.seed}{repeat}"}
+    where = place.get(one.stage, f"seed {one.seed}")
+    value = "" if one.value is None else f"  {one.value:.2f}"
+    return f"{where}  {100 * one.step // one.steps:3d} %{value}"
 
 
 def clock(seconds: float) -> str:

@@ -13,7 +13,8 @@ from trials.progress import Report
 
 __all__ = [
     "METRICS", "RESULTS_VERSION", "Config", "Data", "Metric",
-    "anchored", "canonical", "check", "digest", "misfits", "provenance", "references", "scenes", "seconds", "train",
+    "anchored", "canonical", "check", "confirming", "digest", "misfits", "provenance", "references", "scenes",
+    "seconds", "train",
 ]  # fmt: skip
 
 RESULTS_VERSION = "2"
@@ -101,6 +102,16 @@ def _weights(config: Config) -> list[str]:
     from trials.steps import check_weights  # loads torch
 
     return check_weights(config)
+
+
+def confirming(data: Data) -> Data:
+    """Return the data of a confirmation: the same images to train on, scored on the sets of `confirm` as well.
+
+    Without such sets they are the same data. The bundled photographs are scored only while no other set is.
+    """
+    if not data.confirm:
+        return data
+    return data.model_copy(update={"evaluate": {**data.evaluate, **data.confirm}, "confirm": {}})
 
 
 def digest(data: Data) -> str:

@@ -217,7 +217,7 @@ def _write_trial(
     began, ended = (None, None) if state == schema.PLANNED else (begin, begin + 50)
     row = (number, name, seed, "", settings, "d1", state, kind, message, BEGIN, began, ended)
     db.execute(f"INSERT INTO trial VALUES ({', '.join('?' * 12)})", row)
-    db.execute("INSERT INTO cell VALUES ('fixed', ?, ?, ?)", (variant.name, seed, number))
+    db.execute("INSERT INTO cell VALUES ('fixed', ?, 0, 0, ?, ?)", (variant.name, seed, number))
     if state == schema.PLANNED:
         return
     record = json.dumps({"node": "host", "device": "cpu", "versions": {"torch": "2.15.0"}})

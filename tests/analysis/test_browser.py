@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from analysis.report import write_report
+from tests.analysis.synthetic_search import ordinary
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FRAME = """<!DOCTYPE html>
@@ -42,6 +43,16 @@ def test_the_page_never_scrolls_sideways_and_shows_every_picture(make_study, tmp
         model=True,
         events=[("no_attention", 2, 150, "spike", "global", 9.0, "step 150: " + "y" * 300)],
     )
+    write_report(folder)
+    (folder / "frame.html").write_text(FRAME.format(width=width))
+    found = chromium(tmp_path, "--virtual-time-budget=10000", "--dump-dom", (folder / "frame.html").as_uri())
+    assert re.search(r"<title>(.*?)</title>", found)[1] == "0 px too wide, 0 pictures broken"
+
+
+@pytest.mark.parametrize("width", [1200, 360])
+def test_the_page_of_a_search_never_scrolls_sideways(make_search, tmp_path, width):
+    why = {"no_global_sfp": {"loss.sfp_global": "x" * 200}}
+    folder = make_search(ordinary(search={"left_out": why, "cautions": ["y" * 200]}))
     write_report(folder)
     (folder / "frame.html").write_text(FRAME.format(width=width))
     found = chromium(tmp_path, "--virtual-time-budget=10000", "--dump-dom", (folder / "frame.html").as_uri())

@@ -106,10 +106,10 @@ def test_marks_stand_in_the_panel_of_their_variant_alone():
 )
 def test_a_logarithmic_scale_has_ticks_that_fit_what_the_values_reach_over(values, ticks):
     frame = pd.DataFrame({"variant": "baseline", "seed": 1, "step": [1, 2], "eval/psnr_db": values})
-    svg = curves(frame, PSNR, labels={"baseline": "a"}, caption="x", panels=Panels(log=True))
+    svg = curves(frame, PSNR, labels={"baseline": "a"}, caption="x", layout=Panels(log=True))
     assert ticks <= set(texts(svg))
 
 
 def test_values_of_which_none_is_above_zero_are_drawn_on_a_linear_scale():
     frame = pd.DataFrame({"variant": "baseline", "seed": 1, "step": [1, 2], "eval/psnr_db": [0.0, 0.0]})
-    assert "0.00" in texts(curves(frame, PSNR, labels={"baseline": "a"}, caption="x", panels=Panels(log=True)))
+    assert "0.00" in texts(curves(frame, PSNR, labels={"baseline": "a"}, caption="x", layout=Panels(log=True)))

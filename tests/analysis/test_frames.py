@@ -8,7 +8,7 @@ import pytest
 from analysis.frames import load_curves, load_events, load_images, load_references, load_trials, load_variants
 from tests.analysis.synthetic import LEAVE_ONE_OUT, WEIGHTS, Variant
 
-BEGUN = ["trial", "variant", "stage", "seed"]
+BEGUN = ["trial", "variant", "stage", "seed", "repeat", "number"]
 
 
 def rows(folder, query, *values):
@@ -103,7 +103,7 @@ def test_two_places_of_the_plan_can_share_a_trial(make_study):
 def test_curves_have_a_row_for_each_report(make_study):
     folder = make_study()
     curves = load_curves(folder)
-    assert list(curves)[:5] == [*BEGUN, "step"]
+    assert list(curves)[:7] == [*BEGUN, "step"]
     assert len(curves) == 18 * 4
     one = load_curves(folder, metric="eval/psnr_db")
     assert list(one) == [*BEGUN, "step", "eval/psnr_db"]

@@ -18,6 +18,7 @@ class Config(BaseModel):
     steps: int = 3
     evaluate_every: int = 1
     behaviour: str = "well"
+    quality: float = 0
 
 
 class Data(BaseModel):
@@ -27,6 +28,10 @@ class Data(BaseModel):
 
 def canonical(config):
     return config.model_dump()
+
+
+def confirming(data):
+    return data
 
 
 def check(config, data):
@@ -48,7 +53,7 @@ def train(config, data, *, seed, folder, resume, **_):
         if step == 2:
             _misbehave(config.behaviour, data.marks, seed)
         (folder / f"{step}.txt").write_text(str(step))
-        scores = {metric.key: step + seed / 10 for metric in METRICS}
+        scores = {metric.key: step + seed / 10 + config.quality for metric in METRICS}
         of_image = {metric.key: scores[metric.key] for metric in METRICS if metric.per_image}
         events = [Event(1, "spike", "global", 9.5, "step 1: a spike")] if step == 1 else []
         yield Report(step, scores, [ImageScore("none", "one", "one", of_image)], Path(f"{step}.txt"), events=events)

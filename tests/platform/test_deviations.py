@@ -10,7 +10,6 @@ def test_a_seed_more_a_margin_and_a_component_are_named_with_both_values(tmp_pat
     before = study(tmp_path).resolved()
     after = study(tmp_path, "seeds=3", "analysis.matters={eval/ssim: 0.01}", "components.sfp={loss.sfp_global: 0}")
     assert deviations(before, after.resolved()) == [
-        "analysis.matters: {} became nothing",
         "analysis.matters.eval/ssim: nothing became 0.01",
         "components.sfp.loss.sfp_global: nothing became 0",
         "seeds: 2 became 3",

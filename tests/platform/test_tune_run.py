@@ -7,13 +7,17 @@ import time
 import pytest
 
 from platform import tune_run
+from platform.acceptance import accept, facts
 from platform.design import variants
 from platform.errors import LedgerError
 from platform.job import Job
 from platform.ledger import Ledger
 from platform.plan import cells
+from platform.search_run import search_run
+from platform.simulation import simulate
 from platform.spec import Spec, Study
 from tests.platform import misbehaving_trainer
+from tests.platform.simulated import everything, rows
 
 BEHAVIOURS = ("bug", "data", "diverge", "memory", "die once", "die always")
 
@@ -27,7 +31,7 @@ def prepared(folder, behaviours, *, seeds, at_once):
     study = Study(spec, trainer, trainer.Config(), trainer.Data(marks=folder))
     opened = Ledger(folder / "bad")
     planned = cells(study, "d" * 32)
-    opened.accept(study.resolved(), variants(spec), planned, data="d" * 32, now=time.time())
+    opened.accept(study.resolved(), variants(spec), planned, now=time.time())
     opened.begin_driver({}, time.time())
     return Job(study, planned, opened, folder / "bad", lambda: at_once), opened
 
@@ -164,3 +168,44 @@ def test_a_ledger_that_finds_no_room_ends_the_run_with_a_sentence_and_stays_soun
         assert tune_run.run(again) is True
     assert set(opened.states.values()) == {"COMPLETED"}
     opened.close()
+
+
+def searched(folder):
+    """Return a study whose trainer does as it is told: a search over its quality, with early stopping."""
+    search = {
+        "trials": 6,
+        "space": {"quality": {"float": [0.1, 1]}},
+        "scheduler": {"asha": {"first_rung": 1, "reduction": 2}},
+    }
+    spec = Spec(study="sought", seeds=[1], search=search, confirm={"seeds": [5, 6]}, resources={"cpu": 1})
+    spec = spec.model_copy(update={"trainer": misbehaving_trainer.__name__})
+    return Study(spec, misbehaving_trainer, misbehaving_trainer.Config(), misbehaving_trainer.Data(marks=folder))
+
+
+def test_a_search_that_tune_runs_is_the_one_that_is_simulated(tmp_path, monkeypatch):
+    for name, made in (("provenance", lambda data: {}), ("scenes", lambda data: [])):
+        monkeypatch.setattr(misbehaving_trainer, name, made, raising=False)
+    study, keys = searched(tmp_path), [metric.key for metric in misbehaving_trainer.METRICS]
+
+    def curve(settings, seed):
+        return {step: dict.fromkeys(keys, step + seed / 10 + settings["quality"]) for step in (1, 2, 3)}
+
+    simulate(study, tmp_path / "simulated", curve)
+    ledger, digests = Ledger(tmp_path / "trained"), ("simulated", "simulated")
+    fixed = cells(study, "simulated")
+    known = facts(study, ledger, storage=ledger.folder, digests=digests)
+    accept(study, ledger, known, fixed, time.time())
+    search = search_run(study, ledger, fixed, digests=digests, clock=time.time)
+    ledger.begin_driver({}, time.time())
+    job = Job(study, fixed, ledger, ledger.folder, lambda: 1, search)
+    with tune_run.cluster(None):
+        assert tune_run.run(job) is True
+    ledger.end_driver(time.time())
+    ledger.close()
+    trained, simulated = everything(tmp_path / "trained"), everything(tmp_path / "simulated")
+    assert trained == simulated
+    assert {what for _, _, what in trained["decision"]} == {"continue", "stop"}
+    assert {row[-1] for row in trained["cell"]} == {"COMPLETED", "STOPPED"}
+    first = next(row[5] for row in trained["cell"] if row[-1] == "STOPPED")
+    query = "SELECT max(step) FROM step JOIN trial ON trial.number = step.trial WHERE id = ?"
+    assert rows(tmp_path / "trained", query, first)[0][0] < 3

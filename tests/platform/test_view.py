@@ -6,8 +6,9 @@ from rich.console import Console
 from platform.design import variants
 from platform.ledger import Ledger
 from platform.plan import cells
-from platform.snapshot import Row, Running, Snapshot, snapshot, states, time_left_s
+from platform.snapshot import Progress, Row, Running, Snapshot, snapshot, states, time_left_s
 from platform.view import clock, picture, summary
+from tests.platform.search_ledgers import NIQE, PSNR, SEARCH, SearchLedger
 from tests.platform.specs import study
 from trials.trainer import METRICS
 
@@ -61,7 +62,7 @@ def test_a_snapshot_is_read_while_the_driver_holds_the_ledger(tmp_path):
     found = study(tmp_path)
     ledger = Ledger(tmp_path / "study")
     planned = cells(found, "d" * 32)
-    ledger.accept(found.resolved(), variants(found.spec), planned, data="d" * 32, now=1.0)
+    ledger.accept(found.resolved(), variants(found.spec), planned, now=1.0)
     ledger.begin_driver({}, 2.0)
     for number, cell in enumerate(planned[:2]):
         ledger.begin(cell.trial, {}, 10.0)
@@ -76,3 +77,134 @@ def test_a_snapshot_is_read_while_the_driver_holds_the_ledger(tmp_path):
     assert states(tmp_path / "study" / "ledger.db")[planned[0].trial] == "COMPLETED"
     assert states(tmp_path / "none.db") == {}
     ledger.close()
+
+
+def searching(tmp_path, **facts):
+    """Return the ledger of a search that is under way: its fixed stage is over, three of eight trials have ended."""
+    ledger = SearchLedger(tmp_path / "ledger.db", **facts)
+    ledger.trial("fixed", "baseline", psnr=(9.0, 10.0, 10.0, 12.0))
+    ledger.trial("fixed", "no_x", psnr=(8.0, 8.0, 8.0, 8.0))
+    ledger.trial("search", "baseline", psnr=(8.0, 9.0, 14.0, 16.0), niqe=(5.0, 5.0, 5.0, 5.0), number=0)
+    ledger.trial("search", "baseline", "STOPPED", psnr=(3.0, 4.0), number=1)
+    ledger.trial("search", "no_x", "DIVERGED", psnr=(3.0,))
+    ledger.trial("search", "no_x", "RUNNING", psnr=(7.0,), number=1)
+    ledger.fill(1, "search", "baseline", number=2)  # the spec's own settings, suggested by the search
+    return ledger
+
+
+def looked(ledger):
+    return snapshot(ledger.path, PSNR, 60.0)
+
+
+def drawn(now, width=160):
+    console = Console(file=StringIO(), width=width)
+    console.print(picture(now, "searched", METRICS[0], 75, 2))
+    return [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
+
+
+def test_a_search_counts_what_is_still_to_come_into_being(tmp_path):
+    now = looked(searching(tmp_path))
+    assert (now.trials, now.ended, now.stage) == (2 + 8 + 4, 6, "search")
+    assert now.search.waiting("search") == 8 - 5
+    assert now.rows == [Row("baseline", 1, 1, 12.0), Row("no_x", 1, 1, 8.0)]
+    assert now.running == [Running("no_x", 1, 10, 40, 7.0, 10.0, "search", 0, 1)]
+
+
+def test_a_ledger_without_that_count_counts_the_cells_that_there_are(tmp_path):
+    now = looked(searching(tmp_path, expected={}))
+    assert (now.trials, now.ended) == (7, 6)
+
+
+def test_a_trial_that_runs_for_several_stages_is_shown_once_in_the_first(tmp_path):
+    ledger = SearchLedger(tmp_path / "ledger.db")
+    trial = ledger.trial("search", "no_x", "RUNNING", psnr=(7.0,), number=3)
+    ledger.fill(trial, "fixed", "baseline")
+    assert [(one.variant, one.stage) for one in looked(ledger).running] == [("baseline", "fixed")]
+
+
+def test_the_table_of_a_search_shows_untuned_budget_best_and_what_was_stopped(tmp_path):
+    lines = drawn(looked(searching(tmp_path)))
+    assert lines[0].startswith("searched · search")
+    assert "6 of 14 trials have a result" in lines[0]
+    heads, baseline, no_x = lines[2:5]
+    assert heads == ("variant untuned PSNR (dB) search stopped diverged best PSNR (dB) confirmed PSNR (dB) running")
+    assert baseline == "baseline 1/1 12.000 3/4 1 0 15.000"
+    assert no_x == "no_x 1/1 8.000 1/4 0 1 search 1 25 % 7.00"
+
+
+def test_a_front_is_shown_by_its_size_and_the_best_of_each_objective(tmp_path):
+    two = SEARCH | {"objectives": {PSNR: "max", NIQE: "min"}}
+    now = looked(searching(tmp_path, search=two, confirm=None, expected={"fixed": 2, "search": 8, "confirm": 0}))
+    heads, baseline, _ = drawn(now)[2:5]
+    assert "best PSNR (dB) best NIQE front running" in heads
+    assert baseline == "baseline 1/1 12.000 3/4 1 0 15.000 5.000 1"
+    assert "baseline 3/4 (1 stopped) best PSNR (dB) 15.000, NIQE 5.000, front of 1" in summary(now, 75, 2)
+
+
+def test_what_is_confirmed_is_shown_with_its_mean(tmp_path):
+    ledger = searching(tmp_path, search=SEARCH | {"repeats": 2})
+    ledger.db.execute("UPDATE trial SET state = 'COMPLETED' WHERE state = 'RUNNING'")
+    ledger.db.execute("UPDATE attempt SET ended = 99")
+    for repeat in (0, 1):
+        ledger.choose("baseline", 0, repeat=repeat)
+        ledger.choose("no_x", None, repeat=repeat)
+    ledger.trial("confirm", "baseline", psnr=(12.0, 13.0), seed=2)
+    ledger.trial("confirm", "baseline", "RUNNING", psnr=(12.0,), seed=3, repeat=1)
+    now = looked(ledger)
+    assert (now.trials, now.stage) == (2 + 5 + 4, "confirm")  # no_x chose nothing, and no search goes on
+    lines = drawn(now)
+    assert lines[3] == "baseline 1/1 12.000 3/8 1 0 15.000 1/4 12.500 confirm seed 3 repeat 1 25 % 12.00"
+    assert lines[4].endswith("nothing chosen")
+    assert "confirmed 1/4 12.500" in summary(now, 75, 2)
+
+
+def test_the_line_names_the_stage_and_where_every_search_stands(tmp_path):
+    line = summary(looked(searching(tmp_path)), 75, 2)
+    assert line.startswith(
+        "search · 6 of 14 trials have a result · 1 running · 1 DIVERGED · "
+        "baseline 3/4 (1 stopped) best PSNR (dB) 15.000 · no_x 1/4 (1 diverged) · 1 min 15 s so far · about "
+    )
+
+
+def test_a_search_that_ended_early_and_one_with_nothing_to_search_say_so(tmp_path):
+    early = SEARCH | {"ended": {"baseline": "no search found anything better"}, "parameters": {"baseline": ["x"]}}
+    lines = drawn(looked(searching(tmp_path, search=early)))
+    assert "3/4 (ended)" in lines[3]
+    assert "nothing to search" in lines[4]
+
+
+def progress(**more):
+    """Return a search of 10 trials, 2 of them begun, and 4 to confirm."""
+    wanted = {"unit": "trials"} | more
+    asked = type("Asked", (), wanted)
+    planned, states = {"fixed": 0, "search": 10, "confirm": 4}, {"search": {"COMPLETED": 1, "RUNNING": 1}}
+    return Progress(asked, {}, more.get("standings", []), planned, states, mean_s=5.0, step_s=0.5)
+
+
+def test_the_time_left_knows_that_a_searchs_trials_are_stopped_early_and_that_confirming_ones_are_not():
+    running = [Running("baseline", 1, 50, 100, None, 10.0, "search", 0, 1)]
+    now = Snapshot(STATES | {"RUNNING": 1, "COMPLETED": 1}, running, [], 20.0, progress())
+    # half of a whole trial of 20 s runs; 8 of the search at 5 s and 4 that confirm at 20 s are to come
+    assert time_left_s(now, slots=2) == pytest.approx((10 + 8 * 5 + 4 * 20) / 2)
+
+
+def test_the_time_left_of_a_budget_in_steps_goes_by_its_steps():
+    running = [Running("baseline", 1, 50, 100, None, 10.0, "search", 0, 1)]
+    standing = type("Standing", (), {"spent": 150, "budget": 1000})
+    now = Snapshot(
+        STATES | {"RUNNING": 1, "COMPLETED": 1}, running, [], 20.0, progress(unit="steps", standings=[standing])
+    )
+    # of 1,000 steps 150 are spent and 50 more will be by the one that runs: 800 at 0.5 s
+    assert time_left_s(now, slots=1) == pytest.approx(10 + 800 * 0.5 + 4 * 20)
+
+
+def test_a_ledger_of_an_earlier_version_is_shown(tmp_path):
+    ledger = SearchLedger(tmp_path / "ledger.db", search=None, confirm=None, expected={})
+    ledger.trial("fixed", "baseline", psnr=(9.0,))
+    ledger.db.executescript(
+        """CREATE TABLE earlier AS SELECT stage, variant, seed, trial FROM cell;
+        DROP TABLE cell; ALTER TABLE earlier RENAME TO cell; DROP TABLE suggestion; DROP TABLE choice;
+        DELETE FROM study WHERE key IN ('search', 'confirm', 'expected');"""
+    )
+    now = looked(ledger)
+    assert (now.search, now.trials, now.stage, now.rows) == (None, 1, "", [Row("baseline", 1, 1, 9.0)])

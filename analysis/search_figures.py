@@ -1,0 +1,133 @@
+"""The figures of a search: the best so far of each variant, or its front. They get frames and draw them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.figures import ACCENT, AGAINST, INK, MUTED, Panels, panels
+from analysis.ledger import Study
+from analysis.schema import BASELINE
+from analysis.suggestions import Searched
+
+__all__ = ["MOST", "search_pictures"]
+
+MOST = 24
+"""The most panels; the CSV file has all suggestions."""
+LAYOUT = Panels(height_in=2.0)
+DOT: dict[str, Any] = {"marker": "o", "linestyle": "none", "markersize": 4.2}
+HOLLOW: dict[str, Any] = {**DOT, "markerfacecolor": "none", "markeredgecolor": MUTED, "markeredgewidth": 0.9}
+FILLED: dict[str, Any] = {**DOT, "color": ACCENT, "markeredgewidth": 0}
+PALE: dict[str, Any] = {**FILLED, "color": MUTED, "alpha": 0.6}
+CHOSEN: dict[str, Any] = {
+    "marker": "D", "linestyle": "none", "markersize": 6.5, "markerfacecolor": "none", "markeredgecolor": INK,
+    "markeredgewidth": 1.3,
+}  # fmt: skip
+BROKEN: dict[str, Any] = {**DOT, "marker": "x", "color": AGAINST, "markeredgewidth": 1.1, "clip_on": False}
+
+
+def search_pictures(searched: Searched, study: Study, labels: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Draw what the searches tried, a panel for each variant, and return figures as SVG with a caption each.
+
+    With one objective its best value so far over the suggestions, with two or more the first two of them. None if
+    nothing was measured yet.
+
+    Args:
+        searched: what was tried.
+        study: its search and metrics.
+        labels: variant -> its name for readers, in the order of the panels.
+    """
+    search = study.search
+    points = _points(searched, study)
+    names = [name for name in labels if name in set(points["variant"])][:MOST]
+    if search is None or not names:
+        return []
+    keys = list(search.objectives)
+    first = study.metric(keys[0])
+    dots = "filled where it ran to the end, hollow where it was stopped, with its value there"
+    if len(keys) == 1:
+        caption = (
+            f"{first.title} of each suggestion, {dots}; a cross below: diverged, failed or refused. The line is the "
+            "best so far, dotted that of the full model, a diamond what was chosen."
+        )
+        titles = [labels[name] for name in names]
+        with panels(titles, "search", caption, across="Suggestion", up=first.title, layout=LAYOUT) as (axes, svg):
+            for axis, name in zip(axes, names, strict=True):
+                _best_so_far(axis, points, name, keys[0], higher=search.objectives[keys[0]] == "max")
+        return [(svg[0], _cut(caption, labels, names))]
+    second = study.metric(keys[1])
+    caption = f"{second.title} over {first.title} of each suggestion, {dots}; in colour those that no other one of the "
+    caption += "same search dominates, a diamond what was chosen."
+    if len(keys) > 2:
+        caption += f" Only the first two of {len(keys)} objectives are drawn; the front is that of all."
+    titles = [labels[name] for name in names]
+    with panels(titles, "search", caption, across=first.title, up=second.title, layout=LAYOUT) as (axes, svg):
+        for axis, name in zip(axes, names, strict=True):
+            _front(axis, points[points["variant"] == name], keys)
+    return [(svg[0], _cut(caption, labels, names))]
+
+
+def _cut(caption: str, labels: Mapping[str, str], names: list[str]) -> str:
+    return f"{caption} The first {MOST} variants are drawn." if len(labels) > len(names) == MOST else caption
+
+
+def _points(searched: Searched, study: Study) -> pd.DataFrame:
+    """Return the suggestions that are points of a search; of stopped ones the values where they were stopped."""
+    keys = list(study.search.objectives) if study.search else []
+    place = ["variant", "repeat", "number"]
+    there = searched.suggestions[searched.suggestions["state"] != "left out"].set_index(place)
+    rungs = searched.rungs.pivot_table(index=[*place, "rung"], columns="metric", values="value", aggfunc="mean")
+    stopped = there[there["state"] == "stopped"]
+    at = pd.MultiIndex.from_arrays(
+        [*(stopped.index.get_level_values(key) for key in place), stopped["rung"].astype(float)]
+    )
+    values = rungs.reindex(columns=keys).reindex(at)
+    for key in keys:
+        there.loc[stopped.index, key] = values[key].to_numpy(dtype=float)
+    return there.reset_index()
+
+
+def _best_so_far(axis: Axes, points: pd.DataFrame, name: str, key: str, *, higher: bool) -> None:
+    own = points[points["variant"] == name]
+    if name != BASELINE:
+        for line in _lines(points[points["variant"] == BASELINE], key, higher=higher):
+            axis.step(*line, where="post", color=MUTED, linewidth=1.1, linestyle=(0, (1, 1.4)))
+    for line in _lines(own, key, higher=higher):
+        axis.step(*line, where="post", color=ACCENT, linewidth=1.5)
+    for state, style in (("complete", FILLED), ("stopped", HOLLOW)):
+        part = own[own["state"] == state]
+        axis.plot(part["number"], part[key], **style)
+    broken = own[own["state"].isin(["diverged", "failed", "refused"])]
+    axis.plot(broken["number"], np.full(len(broken), 0.02), transform=axis.get_xaxis_transform(), **BROKEN)
+    chosen = own[own["chosen"]]
+    axis.plot(chosen["number"], chosen[key], **CHOSEN)
+
+
+def _lines(own: pd.DataFrame, key: str, *, higher: bool) -> list[tuple[pd.Series[Any], pd.Series[Any]]]:
+    """Return for each repeat the numbers of the suggestions and the best complete value up to each."""
+    found = []
+    for _, part in own.groupby("repeat"):
+        values = part[key].where(part["state"] == "complete")
+        best = values.cummax() if higher else values.cummin()
+        found.append((part["number"], best.ffill()))
+    return found
+
+
+def _front(axis: Axes, own: pd.DataFrame, keys: list[str]) -> None:
+    first, second = keys[:2]
+    complete = own[own["state"] == "complete"]
+    for part, style in (
+        (own[own["state"] == "stopped"], HOLLOW),
+        (complete[~complete["front"]], PALE),
+        (complete[complete["front"]], FILLED),
+        (own[own["chosen"]], CHOSEN),
+    ):
+        axis.plot(part[first], part[second], **style)
+    if len(keys) == 2:
+        for _, part in complete[complete["front"]].groupby("repeat"):
+            line = part.sort_values([first, second])
+            axis.plot(line[first], line[second], color=ACCENT, linewidth=1.0, alpha=0.6)

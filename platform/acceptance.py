@@ -1,0 +1,144 @@
+"""Making a spec the one that a ledger holds: what is valid is used, what is new is planned, changes are recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from platform import searches
+from platform.design import inert, variants
+from platform.deviations import deviations
+from platform.ledger import Ledger
+from platform.plan import Cell, cells
+from platform.search_checks import cautions
+from platform.search_revision import revised
+from platform.searches import Rules, Track
+from platform.spec import Study
+
+__all__ = ["accept", "all_cells", "facts", "held"]
+
+METRIC = ("key", "title", "higher_is_better", "needs_reference", "about", "per_image")
+"""What the ledger keeps of a metric."""
+
+
+def facts(study: Study, ledger: Ledger, *, storage: Path, digests: tuple[str, str]) -> dict[str, Any]:
+    """Return the keys of a study's ledger that follow from its spec and from where its files lie.
+
+    Args:
+        study: the checked spec.
+        ledger: of the study.
+        storage: the folder of checkpoints and pictures.
+        digests: of the images of the search, and of the confirmation.
+    """
+    rules, confirm = searches.rules(study), study.spec.confirm
+    found: dict[str, Any] = {"search": None, "confirm": None}
+    expected = {"fixed": len(study.spec.seed_list) * len(variants(study.spec)), "search": 0, "confirm": 0}
+    if rules is not None:
+        tracks = searches.tracks(study, rules.search)
+        found["search"] = _search(study, rules, tracks) | {"ended": (ledger.get("search") or {}).get("ended", {})}
+        expected["search"] = sum(_most(track, rules) for track in tracks)
+        expected["confirm"] = len(tracks) * len(rules.confirm)
+        if confirm is not None:
+            sets = sorted(getattr(study.data, "confirm", {}))
+            found["confirm"] = {"seeds": list(rules.confirm), "sets": sets, "digest": digests[1]}
+    return {
+        "folder": str(ledger.folder),
+        "storage": str(storage),
+        "metrics": [{key: getattr(metric, key) for key in METRIC} for metric in study.trainer.METRICS],
+        "inert": {one.name: inert(study.trainer, study.config, one.overrides) for one in variants(study.spec)},
+        **found,
+        "expected": expected,
+    }
+
+
+def _search(study: Study, rules: Rules, tracks: list[Track]) -> dict[str, Any]:
+    """Return what a report says of the searches."""
+    search = rules.search
+    budget = {"trials": search.trials} if search.trials is not None else {"steps": search.steps}
+    return {
+        "objectives": dict(rules.objectives),
+        "sampler": search.sampler,
+        "scheduler": search.model_dump(mode="json")["scheduler"],
+        "repeats": search.repeats,
+        "seeds": list(rules.seeds),
+        "first_points": max((searches.first_points(rules, track) for track in tracks), default=0),
+        "budget": budget,
+        "parameters": {track.variant.name: [one.path for one in track.parameters] for track in tracks},
+        "left_out": {track.variant.name: dict(track.left_out) for track in tracks},
+        "cautions": cautions(search, study.spec.confirm, study),
+    }
+
+
+def _most(track: Track, rules: Rules) -> int:
+    """Return how many trials a search has at most, if none is stopped early."""
+    if not track.parameters:
+        return 0
+    seeds = len(rules.seeds)
+    budget = rules.search.trials
+    count = budget // seeds if budget is not None else (rules.search.steps or 0) // (track.steps * seeds)
+    return min(count, track.points or count) * seeds
+
+
+def held(study: Study, ledger: Ledger, known: Mapping[str, Any], fixed: list[Cell]) -> bool:
+    """Whether the ledger holds this spec, with these facts and cells, already."""
+    planned = {(cell.variant, cell.seed): cell.trial for cell in fixed}
+    same = all(ledger.get(key) == value for key, value in known.items())
+    return same and ledger.spec() == study.resolved() and ledger.cells() == planned
+
+
+def accept(study: Study, ledger: Ledger, known: Mapping[str, Any], fixed: list[Cell], now: float) -> list[str]:
+    """Make the spec the one that the ledger holds; return what it changes after the first trial, in sentences.
+
+    Args:
+        study: the checked spec.
+        ledger: open for writing.
+        known: from `facts`.
+        fixed: the cells of the fixed stage.
+        now: seconds since 1970.
+    """
+    digest = fixed[0].data
+    before, resolved = ledger.spec(), study.resolved()
+    planned = {(cell.variant, cell.seed): cell.trial for cell in fixed}
+    changes = []
+    if before and ledger.started():
+        same_images, same_trials = ledger.get("digest") == digest, _same_trials(ledger.cells(), planned)
+        changes = deviations(before, resolved, same_images=same_images, same_trials=same_trials)
+    revision = revised(study, ledger.suggestions(), ledger.settings, ledger.reached, ledger.states, digest)
+    source = dict(study.trainer.provenance(study.data))
+    measured = source.pop("metric_settings", {})
+    search = known["search"] and {**known["search"], "ended": {}}  # they are looked at again
+    ledger.put(
+        {
+            "name": study.spec.study,
+            "trainer": study.spec.trainer,
+            **known,
+            "search": search,
+            "digest": digest,
+            "data": source,
+            "metric_settings": measured,
+        }
+    )
+    ledger.accept(resolved, variants(study.spec), [*fixed, *revision.cells], suggestions=revision.suggestions, now=now)
+    trainer, data = study.trainer, study.data
+    ledger.show(dict.fromkeys([*trainer.scenes(data), *trainer.scenes(trainer.confirming(data))]))
+    changes += revision.sentences if before != resolved else []
+    ledger.deviate(changes, now)
+    return changes
+
+
+def _same_trials(held: Mapping[tuple[str, int], str], planned: Mapping[tuple[str, int], str]) -> bool:
+    """Return whether every variant that was planned is still, and trains to what it did: no setting changed a result.
+
+    Args:
+        held: the trial of each cell of the fixed stage, by variant and seed, so far.
+        planned: the same from now on; seeds may have come or gone, so long as some stayed.
+    """
+    both = held.keys() & planned.keys()
+    stayed = {variant for variant, _ in held} == {variant for variant, _ in both}
+    return stayed and all(held[at] == planned[at] for at in both)
+
+
+def all_cells(study: Study, ledger: Ledger, digest: str) -> list[Cell]:
+    """Return every cell of the plan so far: of the fixed stage, then what searches have added."""
+    return [*cells(study, digest), *ledger.later_cells()]

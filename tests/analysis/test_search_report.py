@@ -1,0 +1,219 @@
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from analysis.report import main, write_report
+from tests.analysis.synthetic_search import NIQE, PSNR, SFP, Asked, Tried, flat, ordinary
+from tests.analysis.test_report import ROOT, markdown, page
+
+
+def section(found, name, following):
+    return found.text[found.text.index(f" {name} ") : found.text.index(f" {following} ", found.text.index(f" {name} "))]
+
+
+def test_the_verdicts_are_of_the_settings_found_on_images_that_the_search_never_saw(make_search):
+    found = page(make_search())
+    assert found.open == []
+    verdicts = section(found, "Verdicts", "Variants, confirmed")
+    assert "For the settings found: each variant was searched once" in verdicts
+    assert "3 fresh seeds and scored on images that the search never saw (SICE). One observation is a seed." in verdicts
+    assert "Without attention, PSNR on this image falls by 0.50 dB" in verdicts
+    confirmed = section(found, "Variants, confirmed", "Search")
+    assert re.search(r"full model 3 of 3 13\.00 ± 0\.50", confirmed)
+    assert re.search(r"input 9\.00", confirmed)
+    assert re.search(r"full model 3 of 3 14\.\d\d ±", section(found, "Untuned", "Learning curves"))
+
+
+def test_with_four_searches_each_the_verdicts_are_of_the_components(make_search):
+    places = [(name, repeat) for name in ("baseline", "no_attention") for repeat in range(4)]
+    confirmed = {
+        (name, repeat, seed): {"SICE": (20 + seed + (repeat if name != "baseline" else 0.0),)}
+        for name, repeat in places
+        for seed in (1, 2)
+    }
+    tried = {place: [Tried(flat(12.0))] for place in places}
+    asked = ordinary(
+        tried=tried, choices=dict.fromkeys(places, (0, "best")), confirmed=confirmed, search={"repeats": 4}
+    )
+    folder = make_search(asked)
+    found, text = page(folder).text, markdown(folder)
+    assert "On the components, each variant tuned for itself: it was searched 4 times" in found
+    assert "One observation is a repeat of the search" in found
+    assert "For the settings found" not in found
+    assert re.search(r"searches of each variant; there are 4\.", text)
+    assert "| Repeats | Verdict |" in text
+    assert "4 repeats" in found  # beside the intervals
+
+
+def test_an_unconfirmed_search_waits_and_judges_nothing(make_search):
+    folder = make_search(ordinary(confirmed={}, choices={("baseline", 0): (1, "best")}))
+    found, text = page(folder), markdown(folder)
+    expected = "The verdicts wait for the confirmation of the settings found: 1 of 3 searches finished"
+    for words in (found.text, text):
+        assert expected in words
+        assert "Without attention, PSNR" not in words
+        assert "1 of 3 searches are over" in words
+    assert "Variants, untuned" in found.text
+    assert "forest" not in [figure["class"] for figure in found.all("svg")]
+    verdicts = pd.read_csv(folder / "report" / "verdicts.csv")
+    assert verdicts["verdict"].isna().all()
+
+
+def test_a_search_that_found_nothing_anywhere_says_so_instead_of_waiting(make_search):
+    tried = {("baseline", 0): [Tried([(1.0,)], state="DIVERGED")], ("no_attention", 0): []}
+    choices = dict.fromkeys(tried, (None, "no candidate has a number for every objective"))
+    asked = Asked(tried, choices, search={"parameters": {"baseline": [SFP], "no_attention": [SFP]}})
+    found = page(make_search(asked)).text
+    assert "There are no verdicts: no search found settings that could be confirmed." in found
+    assert "no candidate has a number for every objective" in found
+
+
+def test_without_a_confirmation_the_verdicts_are_labelled_untuned(make_search):
+    found = page(make_search(ordinary(confirm=False, confirmed={})))
+    assert "Untuned: the variants are compared at the spec\u2019s settings" in found.text
+    assert "Without attention, PSNR on these 2 images falls by" in found.text
+    assert "Nothing was confirmed" in found.text
+    assert "Variants, untuned" in found.text
+    assert "untuned" not in [
+        attributes.get("id") for _, attributes in found.elements
+    ]  # it would be the same table twice
+
+
+def test_promised_confirmed_and_the_gap_stand_in_a_row_with_the_untuned(make_search):
+    found = page(make_search()).text
+    assert re.search(
+        r"full model PSNR \(dB\) 14\.\d\d ± \d\.\d\d 17\.00 16\.00 ± 0\.50 1\.00 dB worse 13\.00 ± 0\.50", found
+    )
+    assert "PSNR was confirmed 0.75 dB worse than promised, on average of 2 choices." in found
+    assert "the best promises 0.93 dB above the mean where 0.34 dB are true" in found
+    assert "loss.sfp_global: 3" in found
+    assert "it has nothing to search: it is confirmed as it stands" in found
+
+
+def test_a_metric_to_be_lowered_is_better_below_its_promise(make_search):
+    asked = ordinary(
+        tried={("baseline", 0): [Tried(flat(4.0))]}, choices={("baseline", 0): (0, "lowest")}, sets=[],
+        confirmed={("baseline", 0, 11): {"photos": (3.5,)}}, search={"objectives": {NIQE: "min"}},
+    )  # fmt: skip
+    found = page(make_search(asked)).text
+    assert "NIQE was confirmed 0.50 better than promised." in found
+    assert "The images are the same" in found
+
+
+def test_budgets_are_seen_to_be_equal_and_what_is_left_out_is_said(make_search):
+    found = page(make_search())
+    assert "Equal budgets: 4 trials for every variant, of which each has spent 4." in found.text
+    assert found.source.count('<span style="width: 100.0%">') == 2
+    assert "without global sfp: loss.sfp_global , loss.sfp_global is 0 in it" in found.text
+    assert "nothing to search" in found.text
+
+
+def test_cautions_early_ends_and_the_guards_warnings_stand_at_the_top(make_search):
+    facts = {"cautions": ["Too few trials to learn from."], "ended": {"baseline": "the cap of 2 hours is reached"}}
+    found = page(make_search(ordinary(search=facts))).text
+    for expected in (
+        "Too few trials to learn from.", "full model: the cap of 2 hours is reached.",
+        "At step 200: only 4 of the trials ran to the end",
+    ):  # fmt: skip
+        assert found.index(expected) < found.index(" Verdicts ")
+
+
+def test_the_search_is_in_files_of_its_own_and_its_images_in_none(make_search):
+    folder = make_search()
+    write_report(folder)
+    suggestions = pd.read_csv(folder / "report" / "search.csv")
+    assert len(suggestions) == 8
+    assert suggestions[f"params/{SFP}"].notna().all()
+    assert pd.read_csv(folder / "report" / "promised.csv")["gap"].dropna().tolist() == pytest.approx([-1.0, -0.5])
+    assert set(pd.read_csv(folder / "report" / "trials.csv")["stage"]) == {"fixed", "search", "confirm"}
+    assert set(pd.read_csv(folder / "report" / "images.csv")["stage"]) == {"fixed", "confirm"}
+
+
+def test_a_study_without_a_search_has_neither_its_files_nor_a_word_of_it(make_study):
+    folder = make_study()
+    found = page(folder)
+    assert not (folder / "report" / "search.csv").exists()
+    assert " Search " not in found.text
+    assert "tuned" not in found.text
+    assert "search" not in markdown(folder)
+
+
+@pytest.mark.parametrize(
+    ("objectives", "said"),
+    [
+        ({PSNR: "max"}, "The line is the best so far"),
+        ({PSNR: "max", NIQE: "min"}, "NIQE over PSNR (dB) of each suggestion"),
+        ({PSNR: "max", NIQE: "min", "eval/ssim": "max"}, "Only the first two of 3 objectives are drawn"),
+    ],
+)
+def test_the_figure_shows_each_search(make_search, objectives, said):
+    values = [(10.0, 4.0, 0.5), (12.0, 3.0, 0.6), (11.0, 3.5, 0.7)]
+    tried = {
+        (name, 0): [
+            *(Tried(flat(*one[: len(objectives)])) for one in values),
+            Tried(flat(*values[0][: len(objectives)], count=1), state="STOPPED", decisions={100: "stop"}),
+        ]
+        for name in ("baseline", "no_attention")
+    }
+    found = page(make_search(Asked(tried, dict.fromkeys(tried, (1, "x")), search={"objectives": objectives})))
+    assert said in found.text
+    figure = found.source[found.source.index('class="search"') :]
+    figure = figure[: figure.index("</svg>")]
+    assert {"full model", "without attention"} <= set(re.findall(r">([^<>]+)</text>", figure))
+    assert "without global sfp" not in figure
+
+
+def test_the_best_so_far_never_gets_worse(make_search):
+    tried = {("baseline", 0): [Tried(flat(value)) for value in (10.0, 14.0, 9.0, 12.0, 15.0)]}
+    source = page(make_search(Asked(tried))).source
+    figure = source[source.index('class="search"') :]
+    lines = re.findall(r'<path d="(M[^"]*)"[^>]*style="fill: none; stroke: var\(--accent\)', figure)
+    heights = [float(y) for y in re.findall(r"[ML] [\d.]+ ([\d.]+)", lines[0])]
+    assert len(set(heights)) == 3  # 10, 14 and 15
+    assert heights == sorted(heights, reverse=True)  # y grows downwards
+
+
+def test_the_bytes_are_the_same_from_an_unchanged_ledger(make_search):
+    rng = [((n * 7) % 11 / 10 + 0.2, n % 8 + 1) for n in range(14)]
+    tried = {
+        (name, 0): [Tried(flat(10 + a + b / 9, 4 - a), {SFP: a, "local.patches": b}) for a, b in rng]
+        for name in ("baseline", "no_attention")
+    }
+    parameters = {name: [SFP, "local.patches"] for name, _ in tried}
+    facts = {"objectives": {PSNR: "max", NIQE: "min"}, "budget": {"trials": 14}, "parameters": parameters}
+    folder = make_search(Asked(tried, dict.fromkeys(tried, (3, "knee")), search=facts))
+    assert "Which parameters mattered" in page(folder).text
+    first = {path.name: path.read_bytes() for path in (folder / "report").iterdir()}
+    shutil.rmtree(folder / "report")
+    again = [sys.executable, "-m", "analysis.report", str(folder)]
+    elsewhere = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
+    subprocess.run(again, check=True, capture_output=True, cwd=ROOT, env=elsewhere)
+    assert {path.name: path.read_bytes() for path in (folder / "report").iterdir()} == first
+
+
+def test_the_command_prints_what_was_spent_promised_and_confirmed(make_search, capsys):
+    assert main([str(make_search())]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"without attention +4 of 4 ", printed)
+    assert re.search(r"full model +PSNR \(dB\) +14\.\d\d ± \d\.\d\d +17\.00 +16\.00 ± 0\.50 +1\.00 dB worse", printed)
+    assert "For the settings found" in printed
+
+
+def test_markdown_tables_of_a_search_have_a_cell_for_every_head(make_search):
+    for block in re.split(r"(?m)^(?!\|).*$", markdown(make_search())):
+        assert len({line.count("|") for line in block.strip().splitlines()}) <= 1
+
+
+def test_a_search_that_has_only_begun_has_a_report(make_search):
+    folder = make_search(Asked({("baseline", 0): [Tried(state="PLANNED")]}, search={"parameters": {"baseline": [SFP]}}))
+    with sqlite3.connect(folder / "ledger.db") as db:
+        db.execute("UPDATE trial SET state = 'PLANNED'")
+    db.close()
+    found = page(folder).text
+    assert "0 of 9 trials of the fixed stage and 0 of 1 trials of the search at most have a result; 10 waiting" in found
+    assert "its search is not finished" in found

@@ -1,0 +1,158 @@
+"""What `--dry-run` and the start of a sweep say of a search, read as a user reads it."""
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from platform import dry_run
+from platform.dry_run import at_most, search_plan
+from platform.plan import cells
+from tests.platform.search_ledgers import SearchLedger
+from tests.platform.specs import SMALL, study
+from trials import trainer
+
+SEARCHED = (
+    SMALL
+    + """\
+search:
+  trials: 9
+  objectives: {eval/psnr_db: max, eval/niqe: min}
+  space:
+    loss.sfp_local: {float: [0.1, 10], log: true}
+    generator.attention: {choice: [turned, none]}
+    local.patches: {int: [1, 4], when: {generator.attention: turned}}
+  scheduler: {asha: {first_rung: 10, reduction: 2}}
+confirm: {seeds: 3}
+"""
+)
+
+
+@pytest.fixture
+def told(tmp_path):
+    def told(*settings, text=SEARCHED):
+        console = Console(file=StringIO(), width=200, soft_wrap=True)
+        for part in search_plan(study(tmp_path, *settings, text=text)):
+            console.print(part)
+        return [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
+
+    return told
+
+
+def test_a_study_without_a_search_plans_none(told):
+    assert told(text=SMALL) == []
+
+
+def test_the_plan_tells_budget_sampler_objectives_stopping_choice_and_confirmation(told):
+    lines = told()
+    assert lines[:5] == [
+        "search: 9 trials for every variant, every setting with seed 1; TPE, after 3 first points that all variants "
+        "share; first of all the spec's own settings, where the space holds them",
+        "objectives: eval/psnr_db (max), eval/niqe (min)",
+        "early stopping: ASHA, by their front: at steps 10, 20 of 40 the best 1 of 2 go on",
+        "choice: of each variant the knee of its front, the farthest from the line through its ends",
+        "confirm: what each variant chose, seeds 2, 3, 4, on the images of the search",
+    ]
+    assert "loss.sfp_local a number from 0.1 to 10, log" in lines
+    assert 'local.patches a whole number from 1 to 4 generator.attention is "turned"' in lines
+    assert lines[-1].startswith("mind: confirm on the bundled photographs")
+
+
+def test_each_variant_says_what_it_searches_and_what_it_leaves_out_and_why(told):
+    lines = told()
+    assert "baseline loss.sfp_local, generator.attention, local.patches" in lines
+    (no_attention,) = [place for place, line in enumerate(lines) if line.startswith("no_attention ")]
+    assert lines[no_attention] == 'no_attention loss.sfp_local generator.attention: the variant fixes it at "none"'
+    assert lines[no_attention + 1] == (
+        'local.patches: it exists when generator.attention is "turned", which is "none" here'
+    )
+    assert "no_local_sfp generator.attention, local.patches loss.sfp_local: the variant fixes it at 0" in lines
+
+
+def test_a_variant_with_nothing_to_search_says_so(told):
+    lines = told("search.space={loss.sfp_local: {float: [0.1, 10]}}")
+    assert "no_local_sfp nothing: it is confirmed as it stands loss.sfp_local: the variant fixes it at 0" in lines
+    assert any(line.startswith("mind: no_local_sfp has nothing to search") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("setting", "line"),
+    [
+        ("search.scheduler=none", "early stopping: none, every trial runs to its end"),
+        ("search.scheduler={median: {first_rung: 20}}", "early stopping: median, by their front: at every evaluation "
+         "from step 20 on, once 3 others have got there"),
+        ("search.scheduler={hyperband: {reduction: 2}}", "early stopping: Hyperband, by their front: at steps 10, 20 "
+         "of 40 the best 1 of 2 go on, in 3 brackets"),
+        ("search.choose={weights: {eval/psnr_db: 2, eval/niqe: 1}}", "choice: of each variant's front the least "
+         "weighted sum of losses (eval/psnr_db x 2, eval/niqe x 1), each from 0 to 1 on the front"),
+        ("search.choose={best: eval/psnr_db, where: {eval/niqe: <= 4}}", "choice: of each variant the best "
+         "eval/psnr_db where eval/niqe <= 4"),
+        ("search.objectives={eval/niqe: min}", "choice: of each variant the best eval/niqe"),
+        ("search.total={trials: 20, gpu_hours: 2}", "all searches together: at most 20 trials, 2 gpu-hours"),
+        ("search.patience=5", "they end early when none finds better in 5 suggestions"),
+        ("confirm=null", "confirm: none"),
+        ("search.repeats=2", "confirm: what each repeat chose, seeds 2, 3, 4, on the images of the search"),
+    ],
+)  # fmt: skip
+def test_what_the_spec_asks_for_is_said(told, setting, line):
+    assert line in told(setting)
+
+
+def test_images_that_the_search_never_sees_are_named(told, tmp_path):
+    data = "data={source: folders, low: a, normal: b, evaluate: {LOL: {low: c}}, confirm: {SICE: {low: d}}}"
+    lines = told(data, "search.objectives={eval/niqe: min}", "analysis.primary=eval/niqe")
+    assert "confirm: what each variant chose, seeds 2, 3, 4, on SICE, which the search never sees" in lines
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ([], (6, 9 + 9 + 5, 9)),  # no_local_sfp: attention `none`, or `turned` with 1 to 4 patches: 5 settings
+        (["search.seeds=2"], (6, 8 + 8 + 8, 9)),  # 4 settings with two seeds each
+        (["search.repeats=2"], (6, 2 * 23, 18)),
+        (["search.total.trials=12"], (6, 12, 9)),
+        (["search.trials=null", "search.steps=100"], (6, 2 + 2 + 2, 9)),  # of 40 steps each
+        (["search.space={loss.sfp_local: {float: [0.1, 10]}}", "search.repeats=2"], (6, 4 * 9, 15)),
+        (["confirm=null"], (6, 23, 0)),
+    ],
+)
+def test_the_trials_of_each_stage_are_counted_at_most(tmp_path, settings, expected):
+    assert tuple(at_most(study(tmp_path, *settings, text=SEARCHED)).values()) == expected
+
+
+def test_trials_stopped_early_make_room_for_more_where_the_budget_is_in_steps(told):
+    more = "; where trials are stopped early, the steps buy more of them"
+    counted = told("search.trials=null", "search.steps=100")[-2]
+    assert counted == f"at most 21 trials: 6 at the spec's settings, 6 of the search, 9 to confirm{more}"
+    assert more not in told()[-2]
+
+
+def shown(found, folder, monkeypatch):
+    monkeypatch.setattr(trainer, "seconds", lambda config, data, *, threads: 10.0)
+    monkeypatch.setattr(dry_run.os, "cpu_count", lambda: 2)
+    console = Console(file=StringIO(), width=200)
+    dry_run.show(found, cells(found, "d" * 32), folder, console)
+    return console.file.getvalue()
+
+
+def test_a_dry_run_bounds_the_time_by_trials_that_run_to_their_end(tmp_path, monkeypatch):
+    text = shown(study(tmp_path, text=SEARCHED), tmp_path / "none", monkeypatch)
+    assert "early stopping: ASHA" in text
+    assert "6 trials (seeds 1, 2), 6 still to train\n" in text
+    assert "of the search and its confirmation at most 32 still to train\n" in text
+    # 38 trials of 10 s, two at a time
+    assert "about 10 s here, so at most 3 min 10 s with 2 at a time, the search's not stopped early\n" in text
+
+
+def test_a_dry_run_counts_what_the_ledger_has_already(tmp_path, monkeypatch):
+    ledger = SearchLedger(tmp_path / "ledger.db")
+    for number, state in enumerate(("COMPLETED", "STOPPED", "RUNNING")):
+        ledger.trial("search", "baseline", state, number=number)
+    text = shown(study(tmp_path, text=SEARCHED), tmp_path, monkeypatch)
+    assert "at most 30 still to train" in text
+
+
+def test_a_dry_run_without_a_search_speaks_of_none(tmp_path, monkeypatch):
+    text = shown(study(tmp_path), tmp_path / "none", monkeypatch)
+    assert "6 trials (seeds 1, 2), 6 still to train\na trial takes about 10 s here, so 30 s with 2 at a time\n" in text
+    assert "search" not in text
