@@ -49,7 +49,7 @@ from scipy import stats  # noqa: E402
 
 from analysis.guard import guard  # noqa: E402
 from analysis.schema import COMPLETED  # noqa: E402
-from platform import searches, simulation, spec_file  # noqa: E402
+from platform import simulation, spec_file, tracks  # noqa: E402
 from platform.design import Variant  # noqa: E402
 from platform.sampler import Address, History, Space, distinct  # noqa: E402
 from platform.search_spec import Direction, Search  # noqa: E402
@@ -332,10 +332,10 @@ class Ours:
     def __init__(self, known: Sequence[tuple[dict[str, Any], list[float]]], objectives: int) -> None:
         self.objectives, directions = objectives, DIRECTIONS[:objectives]
         names = [f"objective/{n}" for n in range(objectives)]
-        self.rules = searches.Rules(Search(), dict(zip(names, directions, strict=True)), names, [1], [], LAST)
-        self.track = searches.Track(Variant("baseline"), 0, [], {}, STEPS)
+        self.rules = tracks.Rules(Search(), dict(zip(names, directions, strict=True)), names, [1], [], LAST)
+        self.track = tracks.Track(Variant("baseline"), 0, [], {}, STEPS)
         self.states: dict[str, str] = {}
-        self.trials = searches.Trials(self.states, {}, {})
+        self.trials = tracks.Trials(self.states, {}, {})
         for params, values in known:
             self._end(params, values)
         space = Space(SPACE, lambda name, others: True)  # as the sweep has it, which allows for conditions
@@ -352,7 +352,7 @@ class Ours:
 
     def _end(self, params: Mapping[str, Any], values: Sequence[float]) -> None:
         trial = str(self.track.following)
-        self.track.add(searches.Entry(self.track.following, params, [trial]))
+        self.track.add(tracks.Entry(self.track.following, params, [trial]))
         self.states[trial] = COMPLETED
         self.trials.curves[trial] = dict.fromkeys(range(EVERY, STEPS + 1, EVERY), values)
 

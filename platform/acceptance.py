@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from platform import searches
 from platform.design import inert, variants
 from platform.deviations import deviations
 from platform.ledger import Ledger
 from platform.plan import Cell, cells
 from platform.search_checks import cautions
 from platform.search_revision import revised
-from platform.searches import Rules, Track
 from platform.spec import Study
+from platform.tracks import Rules, Track, first_points, rules_of, tracks_of
 
 __all__ = ["accept", "all_cells", "facts", "held"]
 
@@ -31,11 +30,11 @@ def facts(study: Study, ledger: Ledger, *, storage: Path, digests: tuple[str, st
         storage: the folder of checkpoints and pictures.
         digests: of the images of the search, and of the confirmation.
     """
-    rules, confirm = searches.rules(study), study.spec.confirm
+    rules, confirm = rules_of(study), study.spec.confirm
     found: dict[str, Any] = {"search": None, "confirm": None}
     expected = {"fixed": len(study.spec.seed_list) * len(variants(study.spec)), "search": 0, "confirm": 0}
     if rules is not None:
-        tracks = searches.tracks(study, rules.search)
+        tracks = tracks_of(study, rules.search)
         found["search"] = _search(study, rules, tracks) | {"ended": (ledger.get("search") or {}).get("ended", {})}
         expected["search"] = sum(_most(track, rules) for track in tracks)
         expected["confirm"] = len(tracks) * len(rules.confirm)
@@ -62,7 +61,7 @@ def _search(study: Study, rules: Rules, tracks: list[Track]) -> dict[str, Any]:
         "scheduler": search.model_dump(mode="json")["scheduler"],
         "repeats": search.repeats,
         "seeds": list(rules.seeds),
-        "first_points": max((searches.first_points(rules, track) for track in tracks), default=0),
+        "first_points": max((first_points(rules, track) for track in tracks), default=0),
         "budget": budget,
         "parameters": {track.variant.name: [one.path for one in track.parameters] for track in tracks},
         "left_out": {track.variant.name: dict(track.left_out) for track in tracks},

@@ -13,13 +13,14 @@ from rich.text import Text
 
 from analysis.schema import CONFIRM, FIXED, PLANNED, RUNNING, SEARCH
 from platform.design import changes, inert, variants
+from platform.early_stopping import rungs
 from platform.errors import SweepError, shown
 from platform.plan import Cell
 from platform.search_checks import cautions
 from platform.search_spec import Choose, Distribution, Hyperband, Median
-from platform.searches import Rules, Track, first_points, rules, rungs, tracks
 from platform.snapshot import snapshot, states
 from platform.spec import Study
+from platform.tracks import Rules, Track, first_points, rules_of, tracks_of
 from platform.view import clock
 
 __all__ = ["search_plan", "show"]
@@ -72,10 +73,10 @@ def show(study: Study, cells: Sequence[Cell], folder: Path, console: Console) ->
 
 def search_plan(study: Study) -> list[RenderableType]:
     """Return what the study's search will do, as lines and a table; nothing if it has none. Starts nothing."""
-    asked = rules(study)
+    asked = rules_of(study)
     if asked is None:
         return []
-    search, searches = asked.search, tracks(study, asked.search)
+    search, searches = asked.search, tracks_of(study, asked.search)
     budget = f"{search.trials} trials" if search.trials is not None else f"{search.steps} training steps"
     each = f"in each of {search.repeats} repeats" if search.repeats > 1 else ""
     first = first_points(asked, searches[0])
@@ -122,10 +123,10 @@ _STAGES = {FIXED: "at the spec's settings", SEARCH: "of the search", CONFIRM: "t
 def at_most(study: Study) -> dict[str, int]:
     """Return how many trials each stage has at most, if none is stopped early; none is counted twice by settings."""
     found = {FIXED: len(variants(study.spec)) * len(study.spec.seed_list), SEARCH: 0, CONFIRM: 0}
-    asked = rules(study)
+    asked = rules_of(study)
     if asked is None:
         return found
-    searches = tracks(study, asked.search)
+    searches = tracks_of(study, asked.search)
     found[SEARCH] = sum(_affordable(track, asked) for track in searches)
     if asked.search.total.trials is not None:
         found[SEARCH] = min(found[SEARCH], asked.search.total.trials)

@@ -15,7 +15,7 @@ from analysis.schema import COMPLETED, CONFIRM, PLANNED, RUNNING, SEARCH, STOPPE
 from platform.errors import LedgerError
 from platform.search_space import Parameter, ordered
 from platform.search_spec import Distribution
-from platform.searches import Curve, Entry, Trials, state, worth
+from platform.tracks import Curve, Entry, Trials, state, worth
 
 __all__ = ["REFUSED", "Search", "Searches", "Tried", "searches"]
 

@@ -101,6 +101,8 @@ def cautions(search: Search | None, confirm: Confirm | None, study: Study) -> li
         if not parameters:
             why = "; ".join(f"{path}: {reason}" for path, reason in left_out.items())
             said.append(f"{variant.name} has nothing to search ({why}): it is trained as it stands")
+    if search.sampler == "gp" and search.scheduler.rules is not None:
+        said.append("sampler gp learns nothing from trials that are stopped early; use tpe, or scheduler none")
     if confirm is None:
         said.append("no `confirm`: what the search promises is the best of many, and nothing measures how much is luck")
     elif not getattr(study.data, "confirm", {}):

@@ -14,8 +14,8 @@ from platform import search_space, searches
 from platform.ledger import Suggestion
 from platform.plan import Cell
 from platform.search_run import cells_of
-from platform.searches import Entry, Rules, Track, Trials
 from platform.spec import Study
+from platform.tracks import Entry, Rules, Track, Trials, rules_of, tracks_of
 
 __all__ = ["Revision", "revised"]
 
@@ -65,8 +65,8 @@ def revised(
         known: the state of every trial in the ledger, by identity.
         data: digest of the images of the search.
     """
-    rules = searches.rules(study)
-    tracks = {} if rules is None else {(t.variant.name, t.repeat): t for t in searches.tracks(study, rules.search)}
+    rules = rules_of(study)
+    tracks = {} if rules is None else {(t.variant.name, t.repeat): t for t in tracks_of(study, rules.search)}
     found: list[Suggestion] = []
     cells: list[Cell] = []
     for one in suggestions:

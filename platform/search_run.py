@@ -10,12 +10,14 @@ from pydantic import ValidationError
 
 from analysis.schema import CONFIRM, SEARCH
 from platform import searches
+from platform.early_stopping import decision, rungs
 from platform.fronts import Choice
 from platform.ledger import Ledger, Suggestion
 from platform.plan import Ahead, Cell, Conclude, Suggest, placed
 from platform.search_space import active, is_active, settings, standing, to_optuna
-from platform.searches import AS_IT_STANDS, Entry, Rules, Track, Trials
+from platform.searches import AS_IT_STANDS
 from platform.spec import Study
+from platform.tracks import Entry, Rules, Track, Trials, first_points, rules_of, tracks_of
 
 __all__ = ["SearchRun", "search_run"]
 
@@ -90,7 +92,7 @@ class SearchRun:
                 return own
         search = self.rules.search
         address = Address(search.seed, track.variant.name, track.repeat, number)
-        first = searches.first_points(self.rules, track)
+        first = first_points(self.rules, track)
         return distinct(search.sampler, self._history(track), address, first=first).params
 
     def _history(self, track: Track) -> Any:
@@ -155,10 +157,10 @@ class SearchRun:
         if what is None:
             config = cells[0].settings
             length, every = int(config["steps"]), int(config["evaluate_every"])
-            at = searches.rungs(self.rules.search, steps=length, evaluate_every=every)
+            at = rungs(self.rules.search, steps=length, evaluate_every=every)
             what = None
             if step < length:
-                what = searches.decision(self.tracks.values(), self.rules, self.trials, trial, step, at)
+                what = decision(self.tracks.values(), self.rules, self.trials, trial, step, at)
         if what is not None:
             self._decided[trial, step] = what
         return what
@@ -215,10 +217,10 @@ def search_run(
         digests: of the images of the search and of the confirmation.
         clock: returns the seconds since 1970.
     """
-    rules = searches.rules(study)
+    rules = rules_of(study)
     if rules is None:
         return None
-    tracks = {(one.variant.name, one.repeat): one for one in searches.tracks(study, rules.search)}
+    tracks = {(one.variant.name, one.repeat): one for one in tracks_of(study, rules.search)}
     trials: dict[tuple[str, int, int], dict[int, str]] = {}
     steps = {}
     for cell in cells:

@@ -12,10 +12,10 @@ from typing import Any
 from analysis.errors import StudyError
 from analysis.ledger import open_ledger
 from analysis.schema import COMPLETED, DIVERGED, FAILED, STOPPED
-from platform import search_space, searches
+from platform import search_space
 from platform.errors import SweepError
-from platform.searches import Rules, Track
 from platform.spec import Study
+from platform.tracks import Rules, Track, final, rules_of, tracks_of
 
 __all__ = ["warm_start"]
 
@@ -41,12 +41,12 @@ def warm_start(study: Study, results: Path, data: str) -> tuple[dict[str, list[A
     Raises:
         SweepError: if there is no such study, or its ledger cannot be read.
     """
-    rules = searches.rules(study)
+    rules = rules_of(study)
     found: dict[str, list[Any]] = {}
     said: list[str] = []
     if rules is None:
         return found, said
-    tracks = [track for track in searches.tracks(study, rules.search) if track.repeat == 0]
+    tracks = [track for track in tracks_of(study, rules.search) if track.repeat == 0]
     for name in rules.search.start:
         try:
             with open_ledger(results / name) as ledger:
@@ -85,10 +85,10 @@ def _observed(track: Track, study: Study, rules: Rules, rows: Sequence[Any], fir
         )
         if isinstance(params, str) or not track.parameters:
             continue
-        word, final, rungs = _WORDS[state], None, {}
+        word, value, rungs = _WORDS[state], None, {}
         if word == "complete" and curve:
-            final = searches.final(curve, rules.at)[:count]
+            value = final(curve, rules.at)[:count]
         elif word == "pruned" and curve:
             rungs = {max(curve): curve[max(curve)][:count]}
-        found.append(Observation(first + len(found), params, word, final, rungs))  # type: ignore[arg-type]
+        found.append(Observation(first + len(found), params, word, value, rungs))  # type: ignore[arg-type]
     return found

@@ -4,8 +4,8 @@ import pytest
 
 from platform import trainer as trainers
 from platform import yaml_file
-from platform.search_checks import cautions, check_search
-from platform.search_spec import Confirm, Search
+from platform.search_checks import cautions, check_fit, check_search
+from platform.search_spec import Confirm, Scheduler, Search
 from platform.spec import Spec, Study
 from platform.spec_checks import Finder
 from tests.platform.specs import study, written
@@ -342,3 +342,23 @@ def test_cautions_say_what_is_only_tried_and_what_has_nothing_to_search(tmp_path
     assert "the mechanics only" in said[1]
     assert "how much is luck" in cautions(search, None, whole)[1]
     assert cautions(None, None, whole) == []
+    stopping = search.model_copy(update={"sampler": "gp", "scheduler": Scheduler.model_validate("asha")})
+    assert "sampler gp learns nothing from trials that are stopped early" in " ".join(cautions(stopping, None, whole))
+
+
+def test_a_value_that_fits_no_image_or_file_is_named_before_the_start(tmp_path):
+    space = "  space:\n    vgg.weights: {choice: [random, gone.pth]}\n    crop_px: {int: [64, 1024], step: 16}\n"
+    whole = study(tmp_path, "train.vgg.weights=random", text=f"{SMALL}search:\n  trials: 9\n{space}")
+    found = Finder(whole.lines, [])
+    check_fit(whole, found)
+    said = [str(problem) for problem in found.problems]
+    assert any("search.space.vgg.weights: with" in one and f"{tmp_path}/gone.pth: no such file" in one for one in said)
+    assert any("search.space.crop_px: with 1024 baseline cannot be trained" in one for one in said)
+    assert not any("no_attention" in one for one in said)  # each fault once
+
+
+def test_a_set_that_confirms_has_a_name_of_its_own(tmp_path):
+    data = "data: {source: folders, low: a, normal: b, evaluate: {x: {low: c}}, confirm: {x: {low: d}}}\n"
+    search = f"search:\n  trials: 9\n  objectives: {{eval/niqe: min}}\n{SPACE}confirm: {{}}\n"
+    (problem,) = problems(tmp_path, search, base=f"{SMALL}{data}analysis: {{primary: eval/niqe}}\n")
+    assert "data.confirm.x: data.evaluate has a set x, too; give this one another name" in problem
