@@ -460,3 +460,14 @@ def test_thousands_of_trials_with_early_stopping_find_the_same_best_at_a_part_of
 def test_tpe_comes_closer_than_random_in_as_many_trials():
     found = {kind: [best(search(kind, 60, seed=seed)[0]) for seed in range(8)] for kind in ("tpe", "random")}
     assert np.median(found["tpe"]) < np.median(found["random"]) / 2
+
+
+@pytest.mark.parametrize("space", [Space(PLAIN), WITH_CONDITION], ids=["plain", "conditions"])
+@pytest.mark.parametrize("objectives", [1, 2])
+def test_looking_at_one_trial_of_each_kind_suggests_what_looking_at_all_does(space, objectives):
+    history = History(space, ["min"] * objectives, observed(40, objectives=objectives, space=space))
+    address = Address(3, "baseline", 0, 40)
+    plain = optuna.samplers.TPESampler(
+        seed=address.derived(0), n_startup_trials=10, multivariate=True, constant_liar=True, group=space != Space(PLAIN)
+    )
+    assert suggest("tpe", history, address) == history.ask(plain, 40)
