@@ -4,7 +4,8 @@ What a rule says depends on the values that it is given and on the trials' numbe
 decision that was recorded stands: a study that goes on decides as one that was never interrupted.
 
 A value that is not finite loses against any that is, and a trial that has one at a rung is stopped. With several
-objectives trials are compared by the front they are on (`platform.fronts`). Equally good ones: the lower number wins.
+objectives trials are compared by the front they are on (`platform.fronts`). Equally good ones fare alike: were the
+earlier one to win, the first suggestion of a search would hold its place on the front against all that come after it.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ def asha(
 
     Asynchronous successive halving that stops and never pauses: the top floor(n / reduction) of n, at least one (Li et
     al., "A system for massively parallel hyperparameter tuning", MLSys 2020, algorithm 2, without its pauses). So the
-    first trial at a rung goes on. At a step that is no rung every trial does.
+    first trial at a rung goes on. At a step that is no rung every trial does. Where the cut goes through trials that are
+    equally good, or on the same front, all of these go on; of several objectives fewer are stopped, therefore.
 
     Args:
         curves: what is known, this trial's value at this step included.
@@ -92,7 +94,7 @@ def asha(
     if step not in rungs:
         return Decision.CONTINUE
     losses = _losses({number: curve[step] for number, curve in curves.items() if step in curve}, directions)
-    better = sum((loss, number) < (losses[this], this) for number, loss in losses.items())
+    better = sum(loss < losses[this] for loss in losses.values())
     good = math.isfinite(losses[this]) and better < max(1, len(losses) // reduction)
     return Decision.CONTINUE if good else Decision.STOP
 
