@@ -9,6 +9,7 @@ import math
 import os
 import socket
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from platform.errors import LedgerError, full
 from platform.plan import Cell
 
 __all__ = ["Ledger", "Resume", "Suggestion"]
+
+LOOKS, LOOK_S = 10, 0.02
+"""How often a lock that is held is tried, and the seconds between."""
 
 
 @dataclass(frozen=True)
@@ -483,9 +487,13 @@ class Ledger:
 def _locked(path: Path) -> Any:
     """Return an open file that holds the study's lock; the kernel frees it when the process ends, however it ends."""
     file = path.open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    for _ in range(LOOKS):  # one that only looks at the lock holds it for microseconds
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError:
+            time.sleep(LOOK_S)
+    else:
         file.seek(0)
         holder = file.read().strip() or "another process"
         raise LedgerError(f"{path.parent}: {holder} is running this study; wait for it, or stop it first") from None
