@@ -161,7 +161,7 @@ CREATE TABLE IF NOT EXISTS attempt (
     started REAL NOT NULL,
     ended REAL,
     resumed_step INTEGER NOT NULL,            -- 0: from the start
-    outcome TEXT,                             -- a state, or 'interrupted', 'lost' or 'disk'
+    outcome TEXT,                             -- a state, or 'interrupted', 'lost', 'disk', 'memory' or 'checkpoint'
     record TEXT,                              -- JSON: node, device, versions on the worker
     PRIMARY KEY (trial, number)
 ) WITHOUT ROWID;

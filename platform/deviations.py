@@ -9,7 +9,7 @@ from platform.errors import shown
 
 __all__ = ["deviations"]
 
-FREE = ("resources", "tracking", "budget", "reference")
+FREE = ("resources", "tracking", "budget", "keep", "reference")
 """Sections that change no result and no verdict."""
 
 SETTINGS = ("train", "components", "variants")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LedgerError", "Problem", "SpecError", "SweepError", "full", "shown"]
+__all__ = ["LedgerError", "Problem", "SpecError", "SweepError", "full", "nearly_full", "shown"]
 
 
 class SweepError(Exception):
@@ -46,6 +46,12 @@ class LedgerError(SweepError):
 def full(folder: Path, said: str) -> str:
     """Return the sentence about a folder that cannot be written to for want of room; `said` is the system's word."""
     return f"the storage {folder} is full ({said}); make room, then the same command goes on"
+
+
+def nearly_full(folder: Path, free: int) -> str:
+    """Return the sentence about a folder with too little room left, `free` bytes, for another trial to start."""
+    left = f"{free / 2**20:.0f} MiB"
+    return f"the storage {folder} is nearly full, {left} are free; make room, then the same command goes on"
 
 
 def shown(value: Any) -> str:

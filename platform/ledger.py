@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from analysis import schema
-from analysis.schema import FIXED, PLANNED, RUNNING, SEARCH, STOP, STOPPED
+from analysis.schema import COMPLETED, CONFIRM, FIXED, PLANNED, RUNNING, SEARCH, STOP, STOPPED
 from platform.design import Variant
 from platform.errors import LedgerError, full
 from platform.plan import Cell
@@ -416,7 +416,7 @@ class Ledger:
         self.states[trial] = state
 
     def release(self, trial: str, outcome: str, now: float) -> None:
-        """Record that an attempt was lost, interrupted, or found the disk full.
+        """Record that an attempt was lost, interrupted, or found the disk full, the memory too small.
 
         The trial is planned again, from its last checkpoint.
         """
@@ -427,6 +427,45 @@ class Ledger:
             )
             db.execute("UPDATE trial SET state = ? WHERE number = ?", (PLANNED, number))
         self.states[trial] = PLANNED
+
+    def forget_checkpoint(self, trial: str, now: float) -> None:
+        """Record that a trial's last checkpoint is damaged: it is planned again, from the one before or anew."""
+        resume = self.resume(trial)
+        if resume is not None:
+            row = (self._numbers[trial], resume.step)
+            with self._transaction() as db:
+                db.execute("UPDATE step SET checkpoint = NULL WHERE trial = ? AND step = ?", row)
+        self.release(trial, "checkpoint", now)
+
+    def retry(self, trials: Iterable[str]) -> None:
+        """Plan trials that FAILED again."""
+        rows = [(PLANNED, self._numbers[trial]) for trial in trials]
+        with self._transaction() as db:
+            db.executemany("UPDATE trial SET state = ? WHERE number = ?", rows)
+            db.execute("DELETE FROM choice")  # what a search found may be another now
+            db.execute("DELETE FROM cell WHERE stage = ?", (CONFIRM,))
+        for trial in trials:
+            self.states[trial] = PLANNED
+
+    def value(self, trial: str, metric: str) -> float:
+        """Return a metric's value at a trial's last report; NaN if it could not be computed."""
+        query = "SELECT value FROM report WHERE trial = ? AND metric = ? ORDER BY step DESC LIMIT 1"
+        row = self._db.execute(query, (self._numbers[trial], metric)).fetchone()
+        return math.nan if row is None or row[0] is None else float(row[0])
+
+    def completed(self, metric: str) -> list[tuple[str, float]]:
+        """Return every completed trial in the order of their ends, with a metric's value at its last report."""
+        query = (
+            "SELECT id, (SELECT value FROM report WHERE report.trial = trial.number AND metric = ? "
+            "ORDER BY step DESC LIMIT 1) FROM trial WHERE state = ? ORDER BY ended"
+        )
+        rows = self._db.execute(query, (metric, COMPLETED))
+        return [(trial, math.nan if value is None else value) for trial, value in rows]
+
+    def lacked_memory(self) -> set[str]:
+        """Return the trials of which an attempt found the memory too small."""
+        query = "SELECT DISTINCT id FROM attempt JOIN trial ON trial.number = attempt.trial WHERE outcome = 'memory'"
+        return {trial for (trial,) in self._db.execute(query)}
 
     def _last_sign(self, trial: str) -> float:
         """Return when the running attempt at a trial was last heard of."""

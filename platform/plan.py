@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,6 +156,7 @@ def plan(
     spent_s: float = 0,
     budget_s: float | None = None,
     halt: str = "",
+    alone: Container[str] = (),
     ahead: Callable[[], Ahead] = Done,
 ) -> Next | Ahead:
     """Return what to do next.
@@ -167,21 +168,28 @@ def plan(
         spent_s: seconds of training so far, over all attempts.
         budget_s: seconds after which no trial starts; None for no limit.
         halt: why no trial may start for another reason; empty if there is none.
+        alone: trials that may run only while no other does; they come last.
         ahead: returns what the searches ask for; called when a trial may start and every cell so far has one.
     """
-    running = sum(state == RUNNING for state in states.values())
-    candidate = next((cell for cell in cells if left(cell, states)), None)
+    running = [trial for trial, state in states.items() if state == RUNNING]
+    waiting = [cell for cell in cells if left(cell, states)]
+    candidate = next((cell for cell in waiting if cell.trial not in alone), None)
     if not halt and budget_s is not None and spent_s >= budget_s:
         halt = f"the budget of {budget_s / 3600:g} hours is spent; raise budget.hours to go on"
     if candidate is None:
-        asked = ahead() if running < capacity else Wait()
-        if isinstance(asked, Wait | Done):
+        asked = ahead() if len(running) < capacity else Wait()
+        if isinstance(asked, Suggest | Conclude):
+            if not halt:
+                return asked
+        elif running or not waiting:
             return Wait() if running else asked
-        if not halt:
-            return asked
+        else:
+            candidate, capacity = waiting[0], 1
     if halt:
         return Wait() if running else Done(halt)
-    return Next(candidate) if candidate is not None and running < capacity else Wait()
+    if any(trial in alone for trial in running):
+        return Wait()
+    return Next(candidate) if candidate is not None and len(running) < capacity else Wait()
 
 
 def left(cell: Cell, states: Mapping[str, str]) -> bool:

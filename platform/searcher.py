@@ -49,7 +49,8 @@ class PlanSearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Write how a trial ended. Its own exceptions come as an outcome; `error` means that its worker was lost.
 
-        A trial that found the storage full is planned again, and no other starts: each would fare alike.
+        A trial that found the storage full is planned again, and no other starts: each would fare alike. One that
+        lacked memory is planned again, alone; one whose checkpoint is damaged, from the one before.
         """
         trial, ledger, now = self.trials.pop(trial_id, None), self.job.ledger, self.job.clock()
         if trial is None:
@@ -57,21 +58,26 @@ class PlanSearcher(Searcher):
         outcome = self.outcomes.pop(trial, None)
         if trial in self.stopped:
             self.stopped.discard(trial)
-            ledger.end(trial, STOPPED, now)
+            self.job.end(trial, STOPPED)
         elif outcome is not None and outcome["kind"] == "disk":
             ledger.release(trial, "disk", now)
             self.job.halt = full(self.job.storage, outcome["message"].partition("\n")[0])
+        elif outcome is not None and outcome["kind"] == "checkpoint":
+            ledger.forget_checkpoint(trial, now)
+        elif outcome is not None and outcome["kind"] == "memory" and trial not in self.job.alone:
+            self.job.alone.add(trial)
+            ledger.release(trial, "memory", now)
         elif outcome is not None:
-            ledger.end(trial, outcome["state"], now, kind=outcome["kind"] or None, message=outcome["message"])
+            self.job.end(trial, outcome["state"], kind=outcome["kind"] or None, message=outcome["message"])
         elif not error:
-            ledger.end(trial, COMPLETED, now)
+            self.job.end(trial, COMPLETED)
         else:
             if ledger.states[trial] == PLANNED:  # the worker was lost before it could say that it began
                 ledger.begin(trial, {}, now)
             ledger.release(trial, "lost", now)
             if ledger.losses(trial) >= LOSSES:
                 what = f"its worker was lost {LOSSES} times in a row; see the logs of Ray"
-                ledger.end(trial, FAILED, now, kind="lost", message=what)
+                self.job.end(trial, FAILED, kind="lost", message=what)
 
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: the ledger holds everything, and a study is never restored from Tune's snapshots."""

@@ -47,11 +47,20 @@ class Resources(Section):
     gpu: float = Field(0, ge=0)
 
 
+class Keep(Section):
+    """What stays on the disk when a trial is completed, beside its generator and pictures."""
+
+    checkpoints: int | None = Field(3, ge=0)
+    """The checkpoints of so many trials of each variant, the best by the primary metric; null for all."""
+
+
 class Budget(Section):
     """When to stop planning trials."""
 
     hours: float | None = Field(None, gt=0)
     """Hours of training, summed over all attempts of all trials."""
+    failures: int | None = Field(5, ge=1)
+    """So many trials that FAILED in a row, whatever the reason, end the study; null for no limit."""
 
 
 class Tracking(Section):
@@ -94,6 +103,7 @@ class Spec(Section):
     analysis: Analysis = Analysis()
     resources: Resources = Resources()
     budget: Budget = Budget()
+    keep: Keep = Keep()
     tracking: Tracking = Tracking()
 
     @field_validator("reference")

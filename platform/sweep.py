@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     add("spec", type=Path, metavar="SPEC", help="the study, such as ablation.yaml")
     add("--dry-run", action="store_true", help="show the design, its trials and the time they take; start nothing")
     add("--set", action="append", default=[], metavar="PATH=VALUE", help="override a setting of the spec; repeatable")
+    add("--retry", choices=["failed"], help="train again what FAILED, from its last checkpoint")
     add("--results", type=Path, default=Path("results"), metavar="DIR", help="ledger and report (default: results)")
     add("--storage", type=Path, metavar="DIR", help="checkpoints and pictures, seen by all nodes (default: results)")
     add("--address", metavar="HOST:PORT", help="join this Ray cluster instead of starting one on this machine")
@@ -125,6 +126,8 @@ def _sweep(arguments: argparse.Namespace, console: Console) -> int:
 
 def _go_on(sweep: _Sweep) -> int:
     """Train what has no result yet, then report."""
+    if sweep.arguments.retry:
+        _retry(sweep)
     _accept(sweep)
     study, ledger, name = sweep.study, sweep.ledger, sweep.study.spec.study
     planned = all_cells(study, ledger, sweep.digests[0])
@@ -154,6 +157,13 @@ def _go_on(sweep: _Sweep) -> int:
         finally:
             ledger.end_driver(time.time())
     return _status(sweep, job)
+
+
+def _retry(sweep: _Sweep) -> None:
+    """Plan what FAILED again."""
+    failed = [trial for trial, state in sweep.ledger.states.items() if state == FAILED]
+    sweep.ledger.retry(failed)
+    sweep.say(f"{len(failed)} trials that FAILED are planned again")
 
 
 def _announce(sweep: _Sweep, job: Job) -> None:
@@ -208,7 +218,12 @@ def _train(sweep: _Sweep, job: Job) -> bool:
                     f"a trial needs {needs.cpu:g} CPUs and {needs.gpu:g} GPUs, more than this machine has; ask for less"
                 )
                 raise SpecError(str(sweep.arguments.spec), [Problem("resources", what)])
+            probed = None if ledger.started() else tune_run.probe(job, job.cells[0])
             _refer(sweep, scored.result())
+            wrong = probed() if probed else ""
+            if wrong:
+                what = "a few steps of the first trial fail on a worker, so nothing was started"
+                raise SweepError(f"{study.spec.study}: {what}: {wrong}")
             slots = tune_run.slots(needs)
             job.capacity = lambda: tune_run.slots(needs)
             ledger_file = ledger.folder / "ledger.db"

@@ -8,17 +8,18 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from platform.errors import SweepError
 from platform.job import Job
+from platform.plan import Cell
 from platform.searcher import PlanSearcher
 from platform.spec import Resources
 
-__all__ = ["cluster", "fits", "interruptible", "run", "slots"]
+__all__ = ["cluster", "fits", "interruptible", "probe", "run", "slots"]
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCH = 1000
@@ -90,6 +91,27 @@ def fits(resources: Resources) -> int:
 def slots(resources: Resources) -> int:
     """Return how many trials are handed out at once: those that fit, and one if none does, since a node may come."""
     return max(1, fits(resources))
+
+
+def probe(job: Job, cell: Cell) -> Callable[[], str]:
+    """Let a worker try a few steps of a cell's trial; return what waits for it and says what went wrong, or ''.
+
+    Most studies that are bound to fail do so here, in seconds and before the night.
+    """
+    import ray
+
+    from trials.trainable import probe
+
+    needs = job.study.spec.resources
+    asked = ray.remote(probe).options(num_cpus=needs.cpu, num_gpus=needs.gpu, max_retries=0).remote(job.task(cell))
+
+    def wait() -> str:
+        try:
+            return str(ray.get(asked))
+        except ray.exceptions.RayError as error:
+            return f"its worker died: {error}"
+
+    return wait
 
 
 def run(job: Job) -> bool:

@@ -17,7 +17,7 @@ import torch
 from trials.canonical import canonical
 from trials.config import Config
 from trials.health import Monitor
-from trials.progress import TrainError
+from trials.progress import CheckpointError, TrainError
 from trials.randomness import Streams
 from trials.steps import Gan
 from trials.torch_file import DamagedError, read, write
@@ -83,7 +83,8 @@ def restore(path: Path, gan: Gan, monitor: Monitor, origin: Origin) -> int:
         The steps done so far.
 
     Raises:
-        TrainError: if the file is missing or broken, or belongs to another training.
+        CheckpointError: if the file is missing or broken.
+        TrainError: if it belongs to another training.
     """
     content = _load(path, next(gan.generator.parameters()).device)
     theirs, ours = content["origin"], origin.settings()
@@ -114,13 +115,15 @@ def _load(path: Path, device: torch.device) -> dict[str, Any]:
     try:
         content = read(path, device)
     except FileNotFoundError as error:
-        raise TrainError(f"checkpoint {path} does not exist; start the training anew, or from another one") from error
+        raise CheckpointError(
+            f"checkpoint {path} does not exist; start the training anew, or from another one"
+        ) from error
     except (OSError, DamagedError) as error:
-        raise TrainError(
+        raise CheckpointError(
             f"checkpoint {path} is broken ({type(error).__name__}): start the training anew, or from another one"
         ) from error
     if not isinstance(content, dict) or not content.keys() >= KEYS:
-        raise TrainError(f"{path} is no checkpoint of this trainer: expected a file checkpoint-STEP.pt of a trial")
+        raise CheckpointError(f"{path} is no checkpoint of this trainer: expected a file checkpoint-STEP.pt of a trial")
     return content
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["DataError", "DivergedError", "Event", "ImageScore", "Report", "TrainError"]
+__all__ = ["CheckpointError", "DataError", "DivergedError", "Event", "ImageScore", "Report", "TrainError"]
 
 
 class TrainError(ValueError):
@@ -13,9 +13,14 @@ class TrainError(ValueError):
 
     TrainError
     |- ConfigError      the settings of a training are wrong (trials.config_file)
+    |- CheckpointError  a checkpoint is missing or damaged, so the training cannot go on from it
     |- DataError        an image, a folder or a weights file cannot be used
     `- DivergedError    the training broke down: a result, not a mistake
     """
+
+
+class CheckpointError(TrainError):
+    """A checkpoint is missing or damaged; the training can go on from an earlier one, or begin anew."""
 
 
 class DataError(TrainError):

@@ -106,8 +106,9 @@ def train(
         seed: from which, with `stream`, every random number follows.
         stream: name of another family of random streams under the same seeds.
         folder: where checkpoints are written and, at the last step, `generator.pt` (a state dict), `generator.json`
-            (its settings) and pictures. The checkpoint before the last one is deleted when the next report is asked
-            for. Beside it, in `decoded`, lie the decoded images, for all trainings there.
+            (its settings) and pictures. When the next report is asked for, all checkpoints but the last two are
+            deleted, at the end all but the last: should one be damaged, there is another. Beside it, in `decoded`, lie
+            the decoded images, for all trainings there.
         resume: a checkpoint of the same training, to go on from.
         tick: called after each step with its number.
 
@@ -137,7 +138,7 @@ def train(
         if report.step == config.steps:
             checkpoint.save_generator(folder, training.gan)
         yield replace(report, checkpoint=checkpoint.save(folder, training.gan, training.monitor, origin, report.step))
-        checkpoint.prune(folder, before=report.step)
+        checkpoint.prune(folder, before=report.step if report.step == config.steps else steps[0] - 1)
 
 
 @dataclass(frozen=True)

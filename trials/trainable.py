@@ -22,9 +22,9 @@ from typing import Any
 from ray import tune
 
 from trials.disk import no_room
-from trials.progress import DataError, DivergedError, Report
+from trials.progress import CheckpointError, DataError, DivergedError, Report
 
-__all__ = ["trainable"]
+__all__ = ["probe", "trainable"]
 
 
 def trainable(config: dict[str, Any]) -> None:
@@ -37,6 +37,23 @@ def trainable(config: dict[str, Any]) -> None:
             _tell(report.step, _result(report, task, time.monotonic() - begun))
     except Exception as error:
         _tell(task["step"], {"outcome": _outcome(error)})
+
+
+def probe(text: str) -> str:
+    """Train a few steps of a task, evaluate once, keep nothing; return what went wrong, with its traceback, or ''.
+
+    A training that breaks down is a result, which the trial itself will tell.
+    """
+    task = json.loads(text)
+    trainer = importlib.import_module(task["trainer"])
+    try:
+        config, data = trainer.Config.model_validate(task["settings"]), trainer.Data.model_validate(task["data"])
+        trainer.seconds(config, data, threads=task["threads"])
+    except DivergedError:
+        return ""
+    except Exception as error:
+        return _outcome(error)["message"]
+    return ""
 
 
 def _tell(step: int, message: dict[str, Any]) -> None:
@@ -76,11 +93,13 @@ def _result(report: Report, task: dict[str, Any], seconds: float) -> dict[str, A
 def _outcome(error: Exception) -> dict[str, str]:
     """Return how a trial ended that did not end well: its state, the kind of failure, a sentence and the traceback.
 
-    A disk that is full is no fault of the trial, which stays PLANNED.
+    A full disk and a damaged checkpoint are no fault of the trial, which stays PLANNED.
     """
     state, kind = "FAILED", "bug"
     if isinstance(error, DivergedError):
         state, kind = "DIVERGED", ""
+    elif isinstance(error, CheckpointError):
+        state, kind = "PLANNED", "checkpoint"
     elif isinstance(error, DataError):
         kind = "data"
     elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":

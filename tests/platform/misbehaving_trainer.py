@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from trials.progress import DataError, DivergedError, Event, ImageScore, Report
+from trials.progress import CheckpointError, DataError, DivergedError, Event, ImageScore, Report
 from trials.trainer import METRICS
 
 __all__ = ["METRICS"]
@@ -43,6 +43,8 @@ def misfits(config, data):
 
 
 def train(config, data, *, seed, folder, resume, **_):
+    if resume and resume.read_text() == "damaged":
+        raise CheckpointError(f"checkpoint {resume} is broken")
     first = int(resume.read_text()) + 1 if resume else 1
     for step in range(first, config.steps + 1):
         with (data.marks / f"{config.behaviour}-{seed}").open("a") as marks:
@@ -52,6 +54,10 @@ def train(config, data, *, seed, folder, resume, **_):
             yield Report(step, {"health/gradient_norm_global": 1e9, "loss/generator": float("nan")}, events=events)
         if step == 2:
             _misbehave(config.behaviour, data.marks, seed)
+        if step == 3 and config.behaviour == "damaged" and not (data.marks / f"damaged-{seed}.done").exists():
+            (data.marks / f"damaged-{seed}.done").touch()
+            (folder / "2.txt").write_text("damaged")
+            os._exit(9)
         (folder / f"{step}.txt").write_text(str(step))
         scores = {metric.key: step + seed / 10 + config.quality for metric in METRICS}
         of_image = {metric.key: scores[metric.key] for metric in METRICS if metric.per_image}
@@ -66,7 +72,8 @@ def _misbehave(behaviour, marks, seed):
         raise DataError("cat.png: broken")
     if behaviour == "diverge":
         raise DivergedError("step 2: loss/generator is NaN")
-    if behaviour == "memory":
+    if behaviour == "memory" or (behaviour == "memory once" and not (marks / f"lacked {behaviour}-{seed}").exists()):
+        (marks / f"lacked {behaviour}-{seed}").touch()
         raise MemoryError("no more")
     if behaviour == "full" and (marks / "full").exists():
         raise RuntimeError("unexpected position") from OSError(errno.ENOSPC, "No space left on device")

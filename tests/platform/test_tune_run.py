@@ -19,7 +19,7 @@ from platform.spec import Spec, Study
 from tests.platform import misbehaving_trainer
 from tests.platform.simulated import everything, rows
 
-BEHAVIOURS = ("bug", "data", "diverge", "memory", "die once", "die always")
+BEHAVIOURS = ("bug", "data", "diverge", "memory", "memory once", "die once", "die always", "damaged")
 
 
 def prepared(folder, behaviours, *, seeds, at_once):
@@ -76,7 +76,6 @@ def test_the_well_behaved_are_not_harmed(ledger):
     [
         ("bug", "FAILED", "bug", "ZeroDivisionError: a bug of the trainer"),
         ("data", "FAILED", "data", "DataError: cat.png: broken"),
-        ("memory", "FAILED", "memory", "MemoryError: no more"),
         ("diverge", "DIVERGED", None, "DivergedError: step 2: loss/generator is NaN"),
     ],
 )
@@ -87,6 +86,43 @@ def test_an_exception_becomes_a_state_with_its_traceback(ledger, behaviour, stat
         assert "misbehaving_trainer.py" in end[2]
     assert attempts(ledger, behaviour) == [(0, state)]  # and is not tried again
     assert steps(ledger, behaviour) == [1, 2]
+
+
+def test_a_trial_that_lacks_memory_comes_again_later_and_alone(ledger):
+    assert [end[0] for end in ends(ledger, "memory_once")] == ["COMPLETED"]
+    assert attempts(ledger, "memory_once") == [(0, "memory"), (1, "COMPLETED")]
+    assert ends(ledger, "memory")[0][:2] == ("FAILED", "memory")
+    assert attempts(ledger, "memory") == [(0, "memory"), (1, "FAILED")]
+    with sqlite3.connect(ledger.folder / "ledger.db") as db:
+        spans = db.execute("SELECT trial, number, outcome, started, ended FROM attempt ORDER BY started").fetchall()
+    second = [
+        one for one in spans if one[1] == 2 and one[0] in {trial for trial, _, what, *_ in spans if what == "memory"}
+    ]
+    assert len(second) == 2
+    for trial, _, _, started, ended in second:
+        assert not [one for one in spans if one[0] != trial and one[3] < ended and one[4] > started]
+
+
+def test_a_damaged_checkpoint_costs_the_interval_since_the_one_before(ledger):
+    assert [end[0] for end in ends(ledger, "damaged")] == ["COMPLETED"]
+    assert attempts(ledger, "damaged") == [(0, "lost"), (2, "checkpoint"), (1, "COMPLETED")]
+    assert steps(ledger, "damaged") == [1, 2, 3, 2, 3]
+
+
+def test_many_failures_in_a_row_end_the_study_and_retry_mends_it(tmp_path):
+    job, opened = prepared(tmp_path, ("bug",), seeds=list(range(1, 9)), at_once=1)
+    job.cells[:] = [cell for cell in job.cells if cell.variant == "bug"]
+    job = Job(job.study, job.cells, opened, job.storage, lambda: 1)
+    with tune_run.cluster(None):
+        assert tune_run.run(job) is True
+    states = [opened.states[cell.trial] for cell in job.cells]
+    assert states.count("FAILED") == 5
+    assert states.count("PLANNED") == 3
+    said = "5 trials in a row FAILED, the last one: ZeroDivisionError: a bug of the trainer; "
+    assert job.reason == f"{said}mend it, then add --retry failed"
+    opened.retry([cell.trial for cell in job.cells if opened.states[cell.trial] == "FAILED"])
+    assert {opened.states[cell.trial] for cell in job.cells} == {"PLANNED"}
+    opened.close()
 
 
 def test_a_trial_whose_worker_dies_goes_on_from_its_checkpoint(ledger):
