@@ -1,7 +1,7 @@
 """From a study's ledger to pandas, statistics, tables, figures and the report. Needs neither torch nor Ray.
 
-    from analysis import compare, load_images
-    compare(load_images("components"), metric="eval/psnr_db", higher_is_better=True, margin=0.5)
+    from analysis import compare, load_judged
+    compare(load_judged("components"), metric="eval/psnr_db", higher_is_better=True, margin=0.5)
 
 The names below are imported when they are first used, so that the ledger's schema can be had without pandas.
 """
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from analysis.frames import load_curves, load_events, load_images, load_references, load_trials, load_variants
     from analysis.report import write_report
     from analysis.suggestions import load_suggestions
+    from analysis.tables import load_judged
 
 __all__ = [
     "Contrast",
@@ -29,6 +30,7 @@ __all__ = [
     "load_curves",
     "load_events",
     "load_images",
+    "load_judged",
     "load_references",
     "load_suggestions",
     "load_trials",
@@ -42,6 +44,7 @@ _HOMES = {
     "frames": ("load_curves", "load_events", "load_images", "load_references", "load_trials", "load_variants"),
     "report": ("write_report",),
     "suggestions": ("load_suggestions",),
+    "tables": ("load_judged",),
 }
 
 

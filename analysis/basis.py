@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from analysis.comparison import REPEATS
 from analysis.ledger import Confirm, Study
 from analysis.schema import COMPLETED, CONFIRM
-from analysis.stages import REPEATS
 from analysis.tables import Readings
 from analysis.wording import counted, listed
 
@@ -23,20 +23,24 @@ def basis(readings: Readings) -> str:
             "Untuned: the variants are compared at the spec\u2019s settings, which may suit one of them better than "
             "another. No verdict rests on what the search found, since the spec confirms nothing."
         )
-    where = _where(confirm)
-    fresh = counted(len(confirm.seeds), "fresh seed")
-    if readings.unit == "repeat":
+    each = f"{counted(len(confirm.seeds), 'seed')} that the search did not use"
+    far = _far(readings)
+    if readings.unit == "seed":
         return (
-            f"On the components, each variant tuned for itself: it was searched {search.repeats} times, and what each "
-            f"search chose was trained again with {fresh} and scored on {where}. One observation is a repeat of the "
-            "search, the mean over its seeds; pairs are repeats of the same number."
+            f"For the settings found: each variant was searched once, and what was chosen {_is(far)} trained with "
+            f"{each} and scored on {_where(confirm)}.{far} One observation is a seed. Another search might find other "
+            f"settings; with search.repeats of {REPEATS} or more the verdicts would be on the components."
         )
-    once = "once" if search.repeats == 1 else f"{search.repeats} times"
-    mean = "" if search.repeats == 1 else ", the mean over the repeats"
+    what = (
+        f"was searched {search.repeats} times, and what each search chose {_is(far)} trained with {each} "
+        f"and scored on {_where(confirm)}.{far} One observation is a repeat of the search, the mean over its seeds; "
+        "pairs are seeds of repeats of the same number."
+    )
+    if search.repeats >= REPEATS:
+        return f"On the components, each variant tuned for itself: each {what}"
     return (
-        f"For the settings found: each variant was searched {once}, and what was chosen was trained again with {fresh} "
-        f"and scored on {where}. One observation is a seed{mean}. Another search might find other settings; with "
-        f"search.repeats of {REPEATS} or more the verdicts would be on the components."
+        f"For the settings found: each variant {what} {search.repeats} repeats are too few for a verdict: with "
+        f"search.repeats of {REPEATS} or more there would be verdicts on the components."
     )
 
 
@@ -61,6 +65,17 @@ def unchosen(choices: pd.DataFrame) -> dict[str, str]:
     found = choices.groupby("variant", sort=False)["number"].count()
     none = choices[choices["variant"].isin(found.index[found == 0])].drop_duplicates("variant")
     return dict(zip(none["variant"], none["why"], strict=True))
+
+
+def _far(readings: Readings) -> str:
+    """Say how many confirming trials are completed, unless all are."""
+    completed, total = int((readings.trials["state"] == COMPLETED).sum()), len(readings.trials)
+    total = max(total, readings.study.expected.get(CONFIRM, 0))
+    return "" if completed == total else f" So far {completed} of {counted(total, 'confirming trial')} are completed."
+
+
+def _is(far: str) -> str:
+    return "is" if far else "was"
 
 
 def _where(confirm: Confirm) -> str:

@@ -12,8 +12,7 @@ from rich.table import Table
 
 from analysis import defects, shown, wording
 from analysis.schema import PLANNED
-from analysis.search_shown import Grid, SearchPart
-from analysis.search_wording import MATTERED
+from analysis.search_shown import MATTERED, Grid, SearchPart
 from analysis.tables import Readings, Tables
 
 __all__ = ["markdown", "show"]
@@ -51,6 +50,7 @@ def markdown(readings: Readings, tables: Tables, *, search: SearchPart | None = 
     if happened:
         parts += ["## What happened in training", _pipes(["", *kinds], [[name, *cells] for name, cells in happened])]
     parts += ["## Trials", _pipes(_trial_heads(readings), shown.trials(readings))]
+    parts.append(shown.scored(readings))
     if len(readings.trials) > shown.ROWS:
         parts.append(f"The first {shown.ROWS} of {len(readings.trials):,}; all are in trials.csv.")
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -99,7 +99,7 @@ def _search(search: SearchPart) -> list[str]:
     parts += ["### Promised and confirmed", " ".join(search.gaps), _grid(search.promised), _grid(search.settings)]
     if search.mattered.rows or search.unknown:
         said = MATTERED if search.mattered.rows else ""
-        parts += ["### Which parameters mattered", said, search.unknown, _grid(search.mattered)]
+        parts += ["### Parameters told from noise", said, search.unknown, _grid(search.mattered)]
     if search.rungs.rows:
         parts += ["### Does stopping early mislead?", search.compared, _grid(search.rungs)]
     if search.untuned:

@@ -10,13 +10,12 @@ import jinja2
 import pandas as pd
 
 from analysis import defects, figures, shown, wording
-from analysis.comparison import SCENES, SEEDS, seed_differences
+from analysis.comparison import REPEATS, SCENES, SEEDS, seed_differences
 from analysis.ledger import Study
 from analysis.pictures import VARIANTS, Strip
 from analysis.records import dated
 from analysis.schema import COMPLETED, CONFIRM, DIVERGED
-from analysis.search_shown import SearchPart
-from analysis.search_wording import MATTERED
+from analysis.search_shown import MATTERED, SearchPart
 from analysis.tables import Readings, Tables, metric_digits
 
 __all__ = ["drawn", "render"]
@@ -85,6 +84,7 @@ def render(
         defects=known,
         explained=wording.defects([name for group in known for name, _ in group.spans]),
         curves=_curves(readings, curves[study.primary]),
+        curved=shown.curved(readings),
         happened=shown.happened(readings),
         events=shown.events(readings),
         event_count=len(readings.events),
@@ -94,8 +94,9 @@ def render(
         breaks=shown.breaks(readings, tables),
         records=readings.records,
         trials=shown.trials(readings),
+        scored=shown.scored(readings),
         planned=len(readings.trials),
-        least={"seeds": SEEDS, "scenes": SCENES},
+        least={"seeds": REPEATS if readings.unit == "repeat" else SEEDS, "scenes": SCENES},
         most={"forest": FOREST, "panels": PANELS, "pictured": VARIANTS},
     )
 

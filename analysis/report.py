@@ -117,7 +117,7 @@ def _read(ledger: Ledger) -> tuple[Told, SearchTables | None]:
         readings, found, untuned = untuned[0], Tables(untuned[1].variants, found.verdicts), None
     part = search_part(
         searched, readings, waits=waits, untuned=untuned,
-        mattered=importances(searched.searched.suggestions, study.search),
+        mattered=importances(searched.searched, study.search),
         pictures=search_pictures(searched.searched, study, labels(readings)),
     )  # fmt: skip
     return Told(readings, found, part), searched

@@ -28,6 +28,11 @@ CHOSEN: dict[str, Any] = {
     "markeredgewidth": 1.3,
 }  # fmt: skip
 BROKEN: dict[str, Any] = {**DOT, "marker": "x", "color": AGAINST, "markeredgewidth": 1.1, "clip_on": False}
+BEYOND: dict[str, Any] = {**HOLLOW, "clip_on": False}
+FENCE = 1.5
+"""A stopped suggestion further than so many times the distance between the quartiles outside of them (Tukey), and
+outside of all complete ones, is drawn at the edge: one that broke down would flatten all panels."""
+ROOM = 0.06  # of the reach, on either side
 
 
 def search_pictures(searched: Searched, study: Study, labels: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -56,9 +61,11 @@ def search_pictures(searched: Searched, study: Study, labels: Mapping[str, str])
         )
         titles = [labels[name] for name in names]
         with panels(titles, "search", caption, across="Suggestion", up=first.title, layout=LAYOUT) as (axes, svg):
+            reach = _reach(points[points["variant"].isin(names)], keys[0])
             for axis, name in zip(axes, names, strict=True):
                 _best_so_far(axis, points, name, keys[0], higher=search.objectives[keys[0]] == "max")
-        return [(svg[0], _cut(caption, labels, names))]
+                _stopped(axis, points[points["variant"] == name], "number", keys[0], up=reach)
+        return [(svg[0], _cut(caption + _outside(points, {keys[0]: reach}), labels, names))]
     second = study.metric(keys[1])
     caption = f"{second.title} over {first.title} of each suggestion, {dots}; in colour those that no other one of the "
     caption += "same search dominates, a diamond what was chosen."
@@ -66,9 +73,13 @@ def search_pictures(searched: Searched, study: Study, labels: Mapping[str, str])
         caption += f" Only the first two of {len(keys)} objectives are drawn; the front is that of all."
     titles = [labels[name] for name in names]
     with panels(titles, "search", caption, across=first.title, up=second.title, layout=LAYOUT) as (axes, svg):
+        drawn = points[points["variant"].isin(names)]
+        reaches = {key: _reach(drawn, key) for key in keys[:2]}
         for axis, name in zip(axes, names, strict=True):
-            _front(axis, points[points["variant"] == name], keys)
-    return [(svg[0], _cut(caption, labels, names))]
+            own = points[points["variant"] == name]
+            _stopped(axis, own, keys[0], keys[1], across=reaches[keys[0]], up=reaches[keys[1]])
+            _front(axis, own, keys)
+    return [(svg[0], _cut(caption + _outside(drawn, reaches), labels, names))]
 
 
 def _cut(caption: str, labels: Mapping[str, str], names: list[str]) -> str:
@@ -98,13 +109,60 @@ def _best_so_far(axis: Axes, points: pd.DataFrame, name: str, key: str, *, highe
             axis.step(*line, where="post", color=MUTED, linewidth=1.1, linestyle=(0, (1, 1.4)))
     for line in _lines(own, key, higher=higher):
         axis.step(*line, where="post", color=ACCENT, linewidth=1.5)
-    for state, style in (("complete", FILLED), ("stopped", HOLLOW)):
-        part = own[own["state"] == state]
-        axis.plot(part["number"], part[key], **style)
+    complete = own[own["state"] == "complete"]
+    axis.plot(complete["number"], complete[key], **FILLED)
     broken = own[own["state"].isin(["diverged", "failed", "refused"])]
     axis.plot(broken["number"], np.full(len(broken), 0.02), transform=axis.get_xaxis_transform(), **BROKEN)
     chosen = own[own["chosen"]]
     axis.plot(chosen["number"], chosen[key], **CHOSEN)
+
+
+def _reach(points: pd.DataFrame, key: str) -> tuple[float, float] | None:
+    """Return the least and greatest value to be drawn in place; None if there is no value."""
+    complete, stopped = (points.loc[points["state"] == state, key].dropna() for state in ("complete", "stopped"))
+    found = pd.concat([complete, stopped])
+    if found.empty:
+        return None
+    low, high = found.quantile([0.25, 0.75])
+    within = stopped[stopped.between(low - FENCE * (high - low), high + FENCE * (high - low))]
+    placed = pd.concat([complete, within])
+    return float(placed.min()), float(placed.max())
+
+
+def _outside(points: pd.DataFrame, reaches: Mapping[str, tuple[float, float] | None]) -> str:
+    """Say how stopped suggestions beyond the scales are drawn, if there are some."""
+    stopped = points[points["state"] == "stopped"]
+    beyond = [~stopped[key].dropna().between(*reach) for key, reach in reaches.items() if reach is not None]
+    if not any(one.any() for one in beyond):
+        return ""
+    return " A hollow triangle at the edge: stopped with a value beyond it."
+
+
+def _stopped(
+    axis: Axes,
+    own: pd.DataFrame,
+    across_key: str,
+    up_key: str,
+    *,
+    up: tuple[float, float] | None,
+    across: tuple[float, float] | None = None,
+) -> None:
+    """Draw the stopped suggestions, those beyond the reach of a scale at its edge, and set the scales."""
+    part = own[own["state"] == "stopped"].dropna(subset=[across_key, up_key])
+    x, y = (part[key].to_numpy(dtype=float, copy=True) for key in (across_key, up_key))
+    marks = np.full(len(part), "o")
+    for values, reach, beyond, limit in ((x, across, "<>", axis.set_xlim), (y, up, "v^", axis.set_ylim)):
+        if reach is None:
+            continue
+        room = ROOM * (reach[1] - reach[0] or abs(reach[0]) or 1.0)
+        limit(reach[0] - room, reach[1] + room)
+        for outside, edge, mark in zip(
+            (values < reach[0], values > reach[1]), (reach[0] - room, reach[1] + room), beyond, strict=True
+        ):
+            values[outside], marks[outside] = edge, mark
+    for mark in sorted(set(marks)):
+        style = HOLLOW if mark == "o" else {**BEYOND, "marker": mark}
+        axis.plot(x[marks == mark], y[marks == mark], **style)
 
 
 def _lines(own: pd.DataFrame, key: str, *, higher: bool) -> list[tuple[pd.Series[Any], pd.Series[Any]]]:
@@ -121,7 +179,6 @@ def _front(axis: Axes, own: pd.DataFrame, keys: list[str]) -> None:
     first, second = keys[:2]
     complete = own[own["state"] == "complete"]
     for part, style in (
-        (own[own["state"] == "stopped"], HOLLOW),
         (complete[~complete["front"]], PALE),
         (complete[complete["front"]], FILLED),
         (own[own["chosen"]], CHOSEN),

@@ -11,15 +11,27 @@ from typing import Any
 import pandas as pd
 
 from analysis.basis import basis
-from analysis.importance import LEAST
+from analysis.importance import LEAST, SHUFFLES, Mattered
 from analysis.ledger import Search, Study
 from analysis.search_tables import Rung, SearchTables
 from analysis.search_wording import asked, budget, compared, gap, gaps, largest, notices, progress
 from analysis.shown import ROWS, Group, groups, labels
+from analysis.suggestions import Searched
 from analysis.tables import Readings, Tables
-from analysis.wording import digits, listed, number
+from analysis.wording import counted, digits, listed, number
 
-__all__ = ["Grid", "SearchPart", "search_part"]
+__all__ = ["MATTERED", "Grid", "SearchPart", "search_part"]
+
+MATTERED = (
+    "A parameter has a number only if its effect on the first objective, by itself, is told from noise: a curve fits "
+    f"the values better than all but 5 % of {SHUFFLES} shuffles of them (adjusted for the number of parameters). It is "
+    "the share of the variance over the space that the parameter explains (Optuna\u2019s fANOVA); the shares of all "
+    "parameters of a variant would add up to 100 %, and noise has its part in each."
+)
+FEW = 3
+"""With fewer suggestions left to compare, early stopping chose rather than the search."""
+MOST_NAMED = 6
+"""So many such searches are named."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +60,8 @@ class SearchPart:
         settings: what was chosen, and why.
         promised: promised beside confirmed.
         gaps: sentences on how they differ.
-        mattered: which parameters mattered; no rows if nothing can be said.
-        unknown: for which variants that cannot be said, a sentence or nothing.
+        mattered: which parameters are told from noise; no rows if nothing can be said.
+        unknown: for which variants that cannot be said, and which are compared at a rung; sentences or nothing.
         rungs: what the rungs foretell.
         compared: how that was found, a sentence or nothing.
         untuned: the variants at the spec's settings, a table for each set; none if these are the variant table.
@@ -81,7 +93,7 @@ def search_part(
     *,
     waits: str,
     untuned: tuple[Readings, Tables] | None,
-    mattered: Mapping[str, Mapping[str, float] | int],
+    mattered: Mapping[str, Mattered],
     pictures: list[tuple[str, str]],
 ) -> SearchPart:
     """Return what is told of a search.
@@ -113,6 +125,7 @@ def search_part(
         notices=[
             *progress(readings, search, tables.searched.choices),
             *notices(search, tables.rungs, ended),
+            *_left(tables.searched, search, names),
         ],
         basis="" if waits else basis(readings),
         waits=waits,
@@ -163,7 +176,7 @@ def _promised(promised: pd.DataFrame, study: Study, search: Search, names: Mappi
     confirm = study.confirm
     heads = ["Variant", "Objective", "Untuned", "Promised"]
     if confirm:
-        heads += ["Confirmed, same images", "Gap to the promise"]
+        heads += ["Confirmed, same images", "Gap to the promise", "Confirmed minus untuned [95 %]"]
     if confirm and confirm.sets:
         heads += [f"Confirmed, new images ({listed(list(confirm.sets))})"]
     places = {key: digits(largest(promised, key)) for key in search.objectives}
@@ -177,6 +190,7 @@ def _promised(promised: pd.DataFrame, study: Study, search: Search, names: Mappi
             cells += [
                 _spread(row, "confirmed", decimals),
                 gap(row["gap"], decimals, metric.unit, better=better),
+                _change(row, decimals),
             ]
         if confirm and confirm.sets:
             cells.append(_spread(row, "unseen", decimals))
@@ -185,21 +199,70 @@ def _promised(promised: pd.DataFrame, study: Study, search: Search, names: Mappi
     return Grid(heads, rows, left=2)
 
 
-def _mattered(mattered: Mapping[str, Mapping[str, float] | int], names: Mapping[str, str]) -> tuple[Grid, str]:
-    known = {names[one]: shares for one, shares in mattered.items() if not isinstance(shares, int) and one in names}
-    few = [f"{names[one]} ({count})" for one, count in mattered.items() if isinstance(count, int) and one in names]
-    paths = sorted({path for shares in known.values() for path in shares})
-    rows = [[path, *(f"{100 * shares[path]:.0f} %" if path in shares else "\u2013" for shares in known.values())]
-            for path in paths]  # fmt: skip
-    unknown = f"It takes {LEAST} complete suggestions to say; there are fewer of {listed(few)}." if few else ""
-    return Grid(["Parameter", *known], rows), unknown
+def _change(row: Mapping[Any, Any], decimals: int) -> str:
+    """Return what tuning changed, with its interval if there is one; of the spec's own settings that they are these."""
+    if row["own"]:
+        return "the same settings"
+    if not isfinite(row["change"]):
+        return "\u2013"
+    found = number(row["change"], decimals, signed=True)
+    if not isfinite(row["change low"]):
+        return found
+    low, high = (number(row[key], decimals, signed=True) for key in ("change low", "change high"))
+    return f"{found} [{low}, {high}]"
+
+
+def _left(searched: Searched, search: Search, names: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Say of which finished searches early stopping left hardly anything to choose from."""
+    tried = searched.suggestions[searched.suggestions["same_as"].isna()]
+    tried = tried[(tried["state"] != "left out") & tried["variant"].isin(list(names))]
+    over = {(row["variant"], row["repeat"]) for row in searched.choices.to_dict("records")}
+    few = []
+    for (variant, repeat), part in tried.groupby(["variant", "repeat"], sort=False):
+        complete = part.loc[part["state"] == "complete", "number"].tolist()
+        if (variant, repeat) in over and (part["state"] == "stopped").any() and len(complete) < FEW:
+            which = _place({"variant": variant, "repeat": repeat}, search, names)
+            first = ", the first one alone" if complete == [0] else ""
+            few.append(f"{len(complete)} of {counted(len(part), 'suggestion')} of {which}{first}")
+    more = [f"{len(few) - MOST_NAMED} such more"] if len(few) > MOST_NAMED else []
+    what = "; ".join([*few[:MOST_NAMED], *more])
+    return [("Early stopping", f"It left little to choose from. Ran to the end: {what}.")] if few else []
+
+
+def _mattered(mattered: Mapping[str, Mattered], names: Mapping[str, str]) -> tuple[Grid, str]:
+    known = {one: found for one, found in mattered.items() if found.shares and one in names}
+    few = [f"{names[one]} ({found.count})" for one, found in mattered.items() if found.count < LEAST and one in names]
+    paths = sorted({path for found in known.values() for path in found.shares})
+    rows = [[path, *(_share(found, path) for found in known.values())] for path in paths]
+    if rows:
+        rows.append(["Suggestions compared", *(str(found.count) for found in known.values())])
+    at: dict[int, list[str]] = {}
+    for one, found in known.items():
+        if found.rung is not None:
+            at.setdefault(found.rung, []).append(names[one])
+    said = [
+        f"Of {listed(several)} stopping early left fewer than {LEAST} complete suggestions: compared are the values "
+        f"at step {rung:,}, the first rung, of all that reached it; what matters at the end may be something else."
+        for rung, several in at.items()
+    ]
+    if few:
+        said.append(f"It takes {LEAST} complete suggestions to say; there are fewer of {listed(few)}.")
+    return Grid(["Parameter", *(names[one] for one in known)], rows), " ".join(said)
+
+
+def _share(found: Mattered, path: str) -> str:
+    if path not in found.shares:
+        return "\u2013"
+    share = found.shares[path]
+    return "not told from noise" if share is None else f"{100 * share:.0f} %" if isfinite(share) else "told from noise"
 
 
 def _rungs(rungs: Sequence[Rung], study: Study) -> Grid:
     heads = ["Rung (step)", "Objective", "Went on", "Stopped", "Compared", "Rank correlation [95 %]", "Finding"]
     rows = [
         [
-            f"{one.step:,}", study.metric(one.metric).name, str(one.went_on), str(one.stopped), str(one.found.n),
+            f"{one.step:,}", one.name, str(one.went_on), str(one.stopped),
+            f"{one.found.n} ({counted(one.found.pairs, 'pair')})",
             _correlation(one), one.found.warning or "the order here foretells that at the end",
         ]
         for one in rungs[:ROWS]

@@ -6,22 +6,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import pandas as pd
 
-from analysis.frames import load_images
-from analysis.guard import PAIRS, Guard, guard
+from analysis.changes import Change, change
+from analysis.comparison import contrasts
+from analysis.frames import load_images, load_variants
+from analysis.guard import Guard, guard, tells
 from analysis.ledger import Ledger, Search, Study
-from analysis.schema import COMPLETED, CONFIRM, CONTINUE, FIXED, STOP
-from analysis.suggestions import Searched, read_search, worth
+from analysis.schema import CONFIRM, CONTINUE, FIXED, STOP
+from analysis.suggestions import PLACE, Searched, read_search, worth
+from analysis.wording import FULL, label
 
 __all__ = ["Rung", "SearchTables", "guards", "promised", "search_tables", "spent", "values_at_end"]
 
 COUNTS = ("complete", "stopped", "diverged", "failed", "running", "waiting", "refused", "left out")
-_OF_CHOICE = ("number", "why", "settings")
+_OF_CHOICE = ("number", "why", "settings", "own")
+OWN = "the spec\u2019s own settings"
+CHANGE = ("change", "change low", "change high", "change how")
 HALF = 2  # median stopping: half of the trials go on
 
 
@@ -32,6 +37,7 @@ class Rung:
     Args:
         step: where it is.
         metric: the objective.
+        name: the objective's name for readers.
         went_on: trials that were let go on here.
         stopped: trials that were stopped here.
         free: whether only trials were compared that nothing could stop.
@@ -40,6 +46,7 @@ class Rung:
 
     step: int
     metric: str
+    name: str
     went_on: int
     stopped: int
     free: bool
@@ -58,11 +65,19 @@ class SearchTables:
 
 def search_tables(ledger: Ledger, search: Search, variants: Sequence[str]) -> SearchTables:
     """Read a study's searches and compute their tables. `variants` are in the order of the plan."""
-    searched = read_search(ledger)
-    untuned = values_at_end(worth(ledger, FIXED, list(search.objectives)))
-    same, unseen = _confirmed(ledger, list(search.objectives))
-    found = promised(searched, ledger.study, variants, untuned=untuned, same=same, unseen=unseen)
-    return SearchTables(searched, spent(searched.suggestions, search, variants), found, guards(searched, search))
+    searched, objectives = read_search(ledger), list(search.objectives)
+    fixed, same, unseen = _confirmed(ledger, objectives)
+    asked = ledger.study.confirm
+    confirmed = _worths(same, objectives) if asked and asked.sets else worth(ledger, CONFIRM, objectives)
+    found = promised(
+        searched, ledger.study, variants, untuned=values_at_end(worth(ledger, FIXED, objectives)),
+        same=values_at_end(confirmed), unseen=values_at_end(_worths(unseen, objectives)),
+        changes=_changes(same, fixed, ledger.study),
+    )  # fmt: skip
+    names = {one.variant: label(one) for one in contrasts(load_variants(ledger))}
+    return SearchTables(
+        searched, spent(searched.suggestions, search, variants), found, guards(searched, ledger.study, names)
+    )
 
 
 def spent(suggestions: pd.DataFrame, search: Search, variants: Sequence[str]) -> pd.DataFrame:
@@ -111,13 +126,16 @@ def promised(
     untuned: pd.DataFrame,
     same: pd.DataFrame,
     unseen: pd.DataFrame,
+    changes: Mapping[tuple[str, int, str], Change],
 ) -> pd.DataFrame:
     """Return what each search promised beside what was confirmed, a row for each variant, repeat and objective.
 
     Columns: `variant`, `repeat`, `number` (of the suggestion chosen; NA: none, or none yet; -1: nothing to search),
-    `why`, `settings` (JSON), `metric`, `untuned` (at the spec's settings, on the images of the search) with
-    `untuned sd` and `untuned n` over seeds, `promised` (the suggestion's value), `confirmed` (with fresh seeds, on the
-    images of the search) with `sd` and `n`, `gap` (confirmed minus promised) and `unseen` (on images that the search
+    `why`, `settings` (JSON), `own` (whether they are the spec's own), `metric`, `untuned` (at the spec's settings, on
+    the images of the search) with `untuned sd` and `untuned n` over seeds, `promised` (the suggestion's value),
+    `confirmed` (with fresh seeds, on the images of the search) with `sd` and `n`, `gap` (confirmed minus promised),
+    `change` (confirmed minus untuned, on the same images; none where the settings are the spec's own) with `change low`
+    and `change high` (95 %) and `change how` (how it was found, or why not), and `unseen` (on images that the search
     never saw) with `sd` and `n`.
 
     Args:
@@ -127,6 +145,7 @@ def promised(
         untuned: from `values_at_end`, of the fixed stage.
         same: the same of the confirming trials, on the images of the search.
         unseen: the same, on images that it never saw.
+        changes: (variant, repeat, objective) -> confirmed minus untuned.
     """
     search = study.search
     if search is None:
@@ -138,10 +157,11 @@ def promised(
     rows = []
     for place in ((name, repeat) for name in variants for repeat in range(search.repeats)):
         choice, suggestion = choices.get(place), found.get(place, {})
-        number, why, settings = (pd.NA, "", None) if choice is None else (choice[key] for key in _OF_CHOICE)
+        number, why, settings, own = (pd.NA, "", None, False) if choice is None else (choice[key] for key in _OF_CHOICE)
         facts = {
-            "variant": place[0], "repeat": place[1], "number": number, "why": why,
-            "settings": settings if isinstance(settings, str) else "{}",
+            "variant": place[0], "repeat": place[1], "number": number,
+            "why": f"{OWN}: {why}" if own and number >= 0 else why,
+            "settings": settings if isinstance(settings, str) else "{}", "own": own,
         }  # fmt: skip
         for metric in search.objectives:
             values: dict[str, Any] = {"metric": metric, "promised": suggestion.get(metric, math.nan)}
@@ -149,42 +169,50 @@ def promised(
                 at = (place[0], 0 if name == "untuned" else place[1], metric)
                 mean, spread, count = part.get(at, (math.nan, math.nan, 0))
                 values |= {name: mean, f"{name} sd": spread, f"{name} n": count}
-            rows.append({**facts, **values, "gap": values["confirmed"] - values["promised"]})
+            values["gap"] = values["confirmed"] - values["promised"]
+            rows.append({**facts, **values, **_change(changes.get((*place, metric)), own=own)})
     whole = [part for name in parts for part in (name, f"{name} sd", f"{name} n")]
-    order = [*whole[:3], "promised", *whole[3:6], "gap", *whole[6:]]
-    table = pd.DataFrame(rows, columns=["variant", "repeat", "number", "why", "settings", "metric", *order])
+    order = [*whole[:3], "promised", *whole[3:6], "gap", *CHANGE, *whole[6:]]
+    table = pd.DataFrame(rows, columns=["variant", "repeat", "number", "why", "settings", "own", "metric", *order])
     return table.astype({"number": "Int64", **{name: int for name in whole if name.endswith(" n")}})
 
 
-def guards(searched: Searched, search: Search) -> list[Rung]:
-    """Return for each rung with decisions, and each objective, how well it foretells the end.
+def guards(searched: Searched, study: Study, names: Mapping[str, str]) -> list[Rung]:
+    """Return for each rung, and each objective, how well it foretells the end. `names`: variant -> for readers.
 
-    The trials of all variants that ran to the end are compared together, after each variant's mean was taken off both
-    values, so that differences between variants do not count as foretold. Where there are enough that nothing could
-    stop, these alone.
+    Complete suggestions are compared with others of the same search, each with the mean over its trials here and at the
+    end, so that neither differences between variants nor two trials of the same settings count as foretold. Where there
+    are enough that nothing could stop, these alone.
     """
+    search = study.search
+    if search is None:
+        raise ValueError("guards: expected a study with a search, got one without")
     reduction = int(search.rules.get("reduction", HALF))
-    ended = searched.rungs[searched.rungs["state"] == COMPLETED].drop_duplicates(["trial", "rung", "metric"])
-    finals = searched.suggestions.set_index(["variant", "repeat", "number"])
-    decided = searched.rungs.drop_duplicates(["trial", "rung"])
+    rows = searched.rungs.drop_duplicates(["trial", "rung", "metric"])
+    decided, tried = rows.drop_duplicates(["trial", "rung"]), searched.suggestions
+    ended = rows.merge(tried.loc[tried["state"] == "complete", PLACE], on=PLACE).dropna(subset=["value", "final"])
     found = []
-    for step in sorted(searched.rungs["rung"].unique()):
+    for step in sorted(rows["rung"].unique()):
         what = decided.loc[decided["rung"] == step, "what"]
-        for metric in search.objectives:
+        went_on, stopped = int((what == CONTINUE).sum()), int((what == STOP).sum())
+        for metric, way in search.objectives.items():
             part = ended[(ended["rung"] == step) & (ended["metric"] == metric)]
-            free = int(part["free"].sum()) >= PAIRS
-            part = (part[part["free"]] if free else part).set_index(["variant", "repeat", "number"])
-            part = part.assign(final=finals[metric].reindex(part.index)).dropna(subset=["value", "final"]).reset_index()
-            names = dict(zip(part["trial"], zip(part["variant"], part["number"], strict=True), strict=True))
-            whole = part.set_index("trial")
-            centred = whole[["value", "final"]] - whole.groupby("variant")[["value", "final"]].transform("mean")
+            free = tells(_sizes(part[part["free"]]))
+            part = part[part["free"]] if free else part
+            means = part.groupby(PLACE, sort=False)[["value", "final"]].mean().reset_index()
             checked = guard(
-                centred["value"].to_dict(), centred["final"].to_dict(), reduction=reduction,
-                higher_is_better=search.objectives[metric] == "max", named=_named(names),
+                means["value"].to_dict(), means["final"].to_dict(), higher_is_better=way == "max", reduction=reduction,
+                groups=dict(enumerate(zip(means["variant"], means["repeat"], strict=True))), named=_named(means, names),
             )  # fmt: skip
-            went_on, stopped = int((what == CONTINUE).sum()), int((what == STOP).sum())
-            found.append(Rung(int(step), metric, went_on, stopped, free, checked))
+            name = study.metric(metric).name
+            found.append(Rung(int(step), metric, name, went_on, stopped, free, checked))
     return found
+
+
+def _sizes(part: pd.DataFrame) -> list[int]:
+    """Return how many suggestions each search has."""
+    sizes: list[int] = part.drop_duplicates(PLACE).groupby(["variant", "repeat"]).size().tolist()
+    return sizes
 
 
 def _steps(suggestions: pd.DataFrame) -> pd.Series[float]:
@@ -197,28 +225,70 @@ def _steps(suggestions: pd.DataFrame) -> pd.Series[float]:
     return pd.Series(counted, index=suggestions.index).mask(suggestions["refused"].notna(), longest)
 
 
-def _named(names: Mapping[int, tuple[str, int]]) -> Any:
-    return lambda trial: f"suggestion {names[trial][1]} of {names[trial][0]}"
+def _named(means: pd.DataFrame, names: Mapping[str, str]) -> Callable[[int], str]:
+    def named(row: int) -> str:
+        number, variant = means.loc[row, ["number", "variant"]]
+        return f"suggestion {number} of {names.get(str(variant), FULL)}"
+
+    return named
 
 
-def _confirmed(ledger: Ledger, objectives: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return what the confirmed settings are worth on the images of the search, and on those it never saw.
+_SCORES = ["variant", "repeat", "seed", "set", "image", "scene", "metric", "value"]
 
-    Where there are images of both kinds a trial's report is the mean over all, so the images are asked; what a trial
-    has as a whole depends on none.
+
+def _confirmed(ledger: Ledger, objectives: list[str]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return scores of the fixed stage, of the confirmed settings on the images of the search, and on unseen ones.
+
+    One a row. Where there are images of both kinds a trial's report is the mean over all, so the images are asked; what
+    a trial has as a whole depends on none, and stands as an image of its own.
     """
-    study, places = ledger.study, worth(ledger, CONFIRM, objectives)
-    sets = study.confirm.sets if study.confirm else []
-    if not sets:
-        return values_at_end(places), values_at_end(places.head(0))
-    keys = ["variant", "repeat", "seed"]
-    of_images = [key for key in objectives if key in study.image_keys]
-    images = load_images(ledger, stage=CONFIRM)
-    unseen = images["set"].isin(sets)
-    whole = places[[*keys, *(key for key in objectives if key not in of_images)]]
-    same = images[~unseen].groupby(keys)[of_images].mean().reset_index()
-    fresh = images[unseen].groupby(keys)[of_images].mean().reset_index()
-    return values_at_end(same.merge(whole, how="outer", on=keys)), values_at_end(fresh)
+    confirm = ledger.study.confirm
+    if confirm is None:
+        nothing = pd.DataFrame(columns=_SCORES)
+        return nothing, nothing, nothing
+    fixed, confirmed = (_scores(ledger, stage, objectives) for stage in (FIXED, CONFIRM))
+    unseen = confirmed["set"].isin(confirm.sets)
+    return fixed, confirmed[~unseen], confirmed[unseen]
+
+
+def _scores(ledger: Ledger, stage: str, objectives: list[str]) -> pd.DataFrame:
+    of_images = [key for key in objectives if key in ledger.study.image_keys]
+    whole = worth(ledger, stage, [key for key in objectives if key not in of_images])
+    keys = _SCORES[:-2]
+    parts = [
+        frame.reindex(columns=[*keys, *metrics]).melt(keys, var_name="metric", value_name="value")
+        for frame, metrics in (
+            (load_images(ledger, stage=stage), of_images),
+            (whole.assign(set="", image="", scene=""), [key for key in objectives if key not in of_images]),
+        )
+    ]
+    return pd.concat(parts, ignore_index=True).astype({"value": float})
+
+
+def _worths(scores: pd.DataFrame, objectives: list[str]) -> pd.DataFrame:
+    """Return what each trial is worth: the mean over its images, of those that some trial has the metric on."""
+    has = scores[scores.groupby(["metric", "set", "image"])["value"].transform("count") > 0]
+    wide = has.groupby(["variant", "repeat", "seed", "metric"])["value"].agg(lambda values: values.mean(skipna=False))
+    return wide.unstack("metric").reindex(columns=objectives).reset_index()
+
+
+def _changes(confirmed: pd.DataFrame, untuned: pd.DataFrame, study: Study) -> dict[tuple[str, int, str], Change]:
+    before = dict(list(untuned.groupby(["variant", "metric"])))
+    after = dict(list(confirmed.groupby(["variant", "repeat", "metric"])))
+    keys = ["variant", "repeat", "metric"]
+    found = {}
+    for variant, repeat, metric in confirmed[keys].drop_duplicates().itertuples(index=False):
+        part = after[variant, repeat, metric]
+        other = before.get((variant, metric), untuned.head(0))
+        images = study.images if metric in study.image_keys else "these"
+        found[variant, repeat, metric] = change(part, other, metric="value", images_are=images)
+    return found
+
+
+def _change(found: Change | None, *, own: bool) -> dict[str, Any]:
+    if found is None or own:
+        return dict(zip(CHANGE, (math.nan, math.nan, math.nan, OWN if own else ""), strict=True))
+    return dict(zip(CHANGE, astuple(found), strict=True))
 
 
 def _by_place(part: pd.DataFrame) -> dict[tuple[str, int, str], tuple[float, float, int]]:

@@ -14,20 +14,17 @@ from analysis.search_tables import Rung
 from analysis.tables import Readings
 from analysis.wording import counted, digits, listed, number
 
-__all__ = ["MATTERED", "asked", "budget", "compared", "gap", "gaps", "largest", "notices", "progress"]
+__all__ = ["asked", "budget", "compared", "gap", "gaps", "largest", "notices", "progress"]
 
-MATTERED = (
-    "The share of the first objective\u2019s variance over the space that each parameter explains, of those that "
-    "always exist (Optuna\u2019s fANOVA, over the complete suggestions)."
-)
+KEPT = "as promised"
 _OPEN = {RUNNING: "running", PLANNED: "waiting"}
 CURSE = (
     "A promise is the best of several noisy values, so it flatters: of 20 settings tried with one seed each, whose "
-    "true values spread by 0.3 dB under 0.4 dB of seed noise, the best promises 0.93 dB above the mean where 0.34 "
-    "dB are true (simulated)."
+    "true values spread by three quarters of the spread over seeds, the best promises 2.3 such spreads more than the "
+    "mean where 0.9 are true (simulated)."
 )
 SCHEDULERS = {
-    "none": "no trial was stopped early",
+    "none": "no trial is stopped early",
     "asha": "successive halving (ASHA) stopped trials early",
     "hyperband": "Hyperband stopped trials early",
     "median": "trials below the running median were stopped early",
@@ -76,13 +73,22 @@ def notices(search: Search, rungs: Sequence[Rung], ended: Sequence[tuple[str, st
     reasons = sorted(ended, key=lambda one: one[1])
     for why, several in groupby(reasons, key=lambda one: one[1]):
         found.append(("Ended early", f"{listed([name for name, _ in several])}: {why}."))
-    steps: dict[str, list[str]] = {}
+    return [*found, *_misled(rungs)]
+
+
+def _misled(rungs: Sequence[Rung]) -> list[tuple[str, str]]:
+    """Say once what holds at several rungs, and of several objectives; the numbers stand in the table of rungs."""
+    steps: dict[tuple[str, str], list[str]] = {}
     for one in rungs:
         if one.found.warning:
-            steps.setdefault(one.found.warning, []).append(f"{one.step:,}")
-    for warning, at in steps.items():
-        found.append(("Early stopping", f"At step {listed(list(dict.fromkeys(at)))}: {warning}."))
-    return found
+            steps.setdefault((one.found.warning, one.name), []).append(f"{one.step:,}")
+    names: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (warning, name), at in steps.items():
+        names.setdefault((warning, tuple(at)), []).append(name)
+    return [
+        ("Early stopping", f"At step{'s' if len(at) > 1 else ''} {listed(list(at))}, {listed(several)}: {warning}.")
+        for (warning, at), several in names.items()
+    ]
 
 
 def asked(search: Search, study: Study) -> str:
@@ -105,30 +111,61 @@ def asked(search: Search, study: Study) -> str:
 def budget(search: Search, spent: pd.DataFrame) -> str:
     """Say whether every variant that has something to search has spent the same."""
     searched = spent[spent["budget"].notna()]
-    whole = counted(_count(search) * search.repeats, _unit(search))
     if searched.empty:
         return "No variant has anything to search."
+    whole = counted(_count(search) * search.repeats, _unit(search))
     each = "" if search.repeats == 1 else f" ({_count(search):,} in each of {search.repeats} repeats)"
+    some = f"each of the {len(searched)} variants that have" if len(searched) > 1 else "the one variant that has"
+    who = "every variant" if len(searched) == len(spent) else f"{some} something to search"
     low, high = searched["used"].min(), searched["used"].max()
-    spends = f"each has spent {low:,}" if low == high else f"they have spent {low:,} to {high:,}"
-    return f"Equal budgets: {whole} for every variant{each}, of which {spends}."
+    if low == high:
+        spends = "each has spent" if len(searched) > 1 else "it has spent"
+        return (
+            f"{'Equal budgets' if len(searched) > 1 else 'Budget'}: {whole} for {who}{each}, of which {spends} {low:,}."
+        )
+    return f"A budget of {whole} for {who}{each}; they have spent {low:,} to {high:,}."
 
 
 def gaps(promised: pd.DataFrame, study: Study, search: Search) -> list[str]:
     """Say how far the promises were kept, and what that tells."""
-    said = []
+    said, flattered = [], False
     for key, way in search.objectives.items():
         found = promised.loc[promised["metric"] == key, "gap"].dropna()
         if len(found):
             decimals, metric = digits(largest(promised, key)), study.metric(key)
-            word = gap(found.mean(), decimals, metric.unit, better=(found.mean() > 0) == (way == "max"))
+            better = (found.mean() > 0) == (way == "max")
+            word = gap(found.mean(), decimals, metric.unit, better=better)
+            flattered = flattered or (word != KEPT and not better)
             over = f", on average of {len(found)} choices" if len(found) > 1 else ""
-            said.append(f"{metric.name} was confirmed {word}{'' if word == 'as promised' else ' than promised'}{over}.")
+            said.append(f"{metric.name} was confirmed {word}{'' if word == KEPT else ' than promised'}{over}.")
     if study.confirm is None:
         return ["Nothing was confirmed, since the spec has no such section.", CURSE]
-    if not study.confirm.sets:
-        said.append("The images are the same: confirmed are the settings with fresh seeds, not on fresh images.")
-    return [*said, CURSE]
+    if said and not study.confirm.sets:
+        said.append("The images are the same: confirmed are the settings with other seeds, not on other images.")
+    return [*said, *([CURSE] if flattered else []), *_tuned(promised, study, search)]
+
+
+def _tuned(promised: pd.DataFrame, study: Study, search: Search) -> list[str]:
+    """Say of each objective how often the settings found are better than the spec's own; nothing if none are known."""
+    said = []
+    for key, way in search.objectives.items():
+        known = promised[(promised["metric"] == key) & promised["change"].notna()]
+        rows, name = known[known["change low"].notna()], study.metric(key).name
+        without = known[known["change low"].isna()]
+        if len(without):
+            few, how = counted(len(without), "choice"), without["change how"].iloc[0]
+            said.append(f"Of {few} {name}, tuned against untuned, has no interval: {how}.")
+        if rows.empty:
+            continue
+        up, down = int((rows["change low"] > 0).sum()), int((rows["change high"] < 0).sum())
+        better, worse = (up, down) if way == "max" else (down, up)
+        counts = {"better": better, "worse": worse, "not told from no change": len(rows) - up - down}
+        parts = listed([f"{word} in {count}" for word, count in counts.items() if count])
+        said.append(
+            f"Tuned against untuned, on the images of the search, of {counted(len(rows), 'choice')} other than the "
+            f"spec\u2019s own settings {name} is {parts} (95 % intervals, each for itself)."
+        )
+    return said
 
 
 def compared(rungs: Sequence[Rung]) -> str:
@@ -137,12 +174,14 @@ def compared(rungs: Sequence[Rung]) -> str:
         return ""
     free = [one.free for one in rungs]
     which = (
-        "Only trials that nothing could stop are compared." if all(free)
-        else "Trials that outlived a rung are alike there, which hides a correlation."
+        "Only those that nothing could stop are compared." if all(free)
+        else "Those that outlived a rung are alike there, which hides a correlation."
     )  # fmt: skip
     return (
-        "Kendall\u2019s rank correlation of the value at the rung with that at the end, over the trials of all "
-        f"variants that ran to the end, after each variant\u2019s mean was taken off both. {which}"
+        "Kendall\u2019s rank correlation of the value at the rung with that at the end, over the pairs of suggestions "
+        "of the same search that ran to the end. The order foretells that at the end where the interval lies above 0, "
+        "and tells little of it where the interval lies below 0.5: of two, the better one here is then the better one "
+        f"at the end in less than three of four cases. {which}"
     )
 
 
@@ -152,7 +191,7 @@ def gap(value: float, decimals: int, unit: str, *, better: bool) -> str:
     if not isfinite(value):
         return "\u2013"
     if float(size) == 0:
-        return "as promised"
+        return KEPT
     return f"{size} {unit}".rstrip() + (" better" if better else " worse")
 
 

@@ -19,8 +19,8 @@ from analysis.tables import Readings, Tables, metric_digits
 from analysis.wording import counted, number
 
 __all__ = [
-    "ROWS", "Event", "Group", "Verdict", "breaks", "events", "explored", "facts", "group", "groups", "happened",
-    "labels", "measured", "notices", "settings", "trials", "variants_head", "verdicts",
+    "ROWS", "Event", "Group", "Verdict", "breaks", "curved", "events", "explored", "facts", "group", "groups",
+    "happened", "labels", "measured", "notices", "scored", "settings", "trials", "variants_head", "verdicts",
 ]  # fmt: skip
 
 ROWS = 200
@@ -212,9 +212,15 @@ def breaks(readings: Readings, tables: Tables) -> tuple[list[str], list[tuple[st
 
 
 def trials(readings: Readings) -> list[tuple[str, ...]]:
-    """Return (name, seed, state, primary metric at the last evaluation, seconds, identity) of the first trials."""
+    """Return (name, seed, state, primary metric, seconds, identity) of the first trials; `scored` says of what.
+
+    A confirming trial can be scored on the images of the search, too: of these alone that it is judged by.
+    """
     names, primary = labels(readings), readings.study.primary
     decimals = metric_digits(readings, primary)
+    table = readings.trials.head(ROWS)
+    if _apart(readings):
+        table = table.assign(**{primary: table["trial"].map(readings.images.groupby("trial")[primary].mean())})
     return [
         (
             names[row["variant"]],
@@ -224,8 +230,34 @@ def trials(readings: Readings) -> list[tuple[str, ...]]:
             number(row["seconds"], 1),
             row["trial"],
         )
-        for row in readings.trials.head(ROWS).to_dict("records")
+        for row in table.to_dict("records")
     ]
+
+
+def scored(readings: Readings) -> str:
+    """Say what the score in the table of trials is."""
+    title, sets = readings.study.metric(readings.study.primary).title, _apart(readings)
+    if not sets:
+        return f"{title} is that of the last evaluation."
+    over = "the last evaluation" if readings.study.at == 1 else f"the last {readings.study.at} evaluations"
+    return f"{title} is the mean over the images of {wording.listed(sets)} and {over}, as in the verdicts."
+
+
+def curved(readings: Readings) -> str:
+    """Say what the curves are over if that is not what the verdicts are on; else nothing."""
+    sets = _apart(readings)
+    if not sets:
+        return ""
+    return (
+        "A curve is over all images that the trials are scored on, those of the search among them; the verdicts and "
+        f"the variant table are on {wording.listed(sets)} alone."
+    )
+
+
+def _apart(readings: Readings) -> list[str]:
+    """Return the sets by which a stage is judged alone, though its trials may be scored on others, too."""
+    confirm = readings.study.confirm if readings.stage == CONFIRM else None
+    return list(confirm.sets) if confirm and readings.study.primary in readings.study.image_keys else []
 
 
 def measured(readings: Readings, part: pd.DataFrame) -> list[Metric]:

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.ledger import Ledger, StudyLike, open_ledger
-from analysis.schema import COMPLETED, DIVERGED, FAILED, PLANNED, RUNNING, SEARCH, STOPPED
+from analysis.schema import COMPLETED, CONTINUE, DIVERGED, FAILED, FIXED, PLANNED, RUNNING, SEARCH, STOPPED
 from analysis.statistics import Floats
 
-__all__ = ["PARAMS", "Searched", "best_front", "load_suggestions", "read_search", "worth"]
+__all__ = ["PARAMS", "PLACE", "Searched", "best_front", "load_suggestions", "read_search", "worth"]
 
 PARAMS = "params/"
 PLACE = ["variant", "repeat", "number"]
@@ -28,11 +28,13 @@ class Searched:
 
     Args:
         suggestions: as from `load_suggestions`.
-        choices: `variant`, `repeat`, `number` (NA: nothing was chosen; -1: nothing to search), `why` and `settings`
-            (JSON; missing if nothing was found).
-        rungs: a row for each trial of a search, rung at which some trial was decided on, and objective: `variant`,
-            `repeat`, `number`, `trial` (its number), `state`, `what` (decided on it there; missing if nothing), `free`
-            (whether nothing was ever decided on it), `rung`, `metric`, and `value` there.
+        choices: `variant`, `repeat`, `number` (NA: nothing was chosen; -1: nothing to search), `why`, `settings`
+            (JSON; missing if nothing was found) and `own` (whether these are the spec's own settings).
+        rungs: a row for each trial of a search, rung, and objective: `variant`, `repeat`, `number`, `trial` (its
+            number), `state`, `what` (decided on it there; missing if nothing), `free` (whether nothing was ever decided
+            on it), `rung`, `metric`, `value` there and `final` (the trial's own value at the end; NaN unless complete).
+            A rung is where some trial was let go on: elsewhere trials are stopped only because a sibling's fate
+            decided.
     """
 
     suggestions: pd.DataFrame
@@ -48,8 +50,8 @@ def load_suggestions(study: StudyLike) -> pd.DataFrame:
     the search was changed), each objective (the mean of its trials' last evaluations, as many as the study declared;
     NaN unless complete), `rung` (the step at which it was stopped), `steps` and `seconds` (trained for it, none for a
     repeat), `same_as` (for a repeat, the number of the suggestion whose trials answered it), `chosen` (to be
-    confirmed), `front` (whether none of the same search is better in every objective), `refused` and `left_out`
-    (why), and `params/...`: the settings.
+    confirmed), `front` (whether none of the same search is better in every objective; a repeat is none of its own),
+    `refused` and `left_out` (why), and `params/...`: the settings.
 
     Raises:
         StudyError: if there is no such study, or its ledger cannot be read.
@@ -80,12 +82,17 @@ def read_search(ledger: Ledger) -> Searched:
     """Read what the searches of a study tried and chose."""
     choices = ledger.frame(
         """
-        SELECT c.variant, c.repeat, c.number, c.why, s.params AS settings
+        SELECT c.variant, c.repeat, c.number, c.why, s.params AS settings, coalesce(c.number, 0) = -1 OR EXISTS (
+            SELECT 1 FROM trial t JOIN cell f ON f.stage = ? AND f.variant = c.variant
+            JOIN trial u ON u.number = f.trial
+            WHERE t.id = s.trial AND t.settings = u.settings
+        ) AS own
         FROM choice c LEFT JOIN variant v ON v.name = c.variant
         LEFT JOIN suggestion s ON s.variant = c.variant AND s.repeat = c.repeat AND s.number = c.number
-        ORDER BY v.number IS NULL, v.number, c.variant, c.repeat"""
+        ORDER BY v.number IS NULL, v.number, c.variant, c.repeat""",
+        [FIXED],
     )
-    return Searched(load_suggestions(ledger), choices.astype({"number": "Int64"}), _rungs(ledger))
+    return Searched(load_suggestions(ledger), choices.astype({"number": "Int64", "own": bool}), _rungs(ledger))
 
 
 def worth(ledger: Ledger, stage: str, metrics: Sequence[str]) -> pd.DataFrame:
@@ -162,7 +169,8 @@ def _on_front(found: pd.DataFrame, ledger: Ledger) -> pd.Series[bool]:
     """Say of each suggestion whether it is on the front of its search."""
     on = pd.Series(data=False, index=found.index)
     objectives = ledger.study.search.objectives if ledger.study.search else {}
-    for _, part in found[found["state"] == "complete"].groupby(["variant", "repeat"]):
+    new = found[(found["state"] == "complete") & found["same_as"].isna()]
+    for _, part in new.groupby(["variant", "repeat"]):
         directions = [one == "max" for one in objectives.values()]
         on[part.index] = best_front(part[list(objectives)].to_numpy(dtype=float), directions)
     return on
@@ -177,11 +185,15 @@ def _rungs(ledger: Ledger) -> pd.DataFrame:
         FROM cell c JOIN trial t ON t.number = c.trial LEFT JOIN variant v ON v.name = c.variant
         JOIN report r ON r.trial = t.number
         LEFT JOIN decision d ON d.trial = t.number AND d.rung = r.step
-        WHERE c.stage = ? AND r.step IN (SELECT DISTINCT rung FROM decision) AND r.metric IN ({_marks(objectives)})
+        WHERE c.stage = ? AND r.step IN (SELECT rung FROM decision WHERE what = ?)
+            AND r.metric IN ({_marks(objectives)})
         ORDER BY v.number, c.variant, c.repeat, c.number, c.seed, r.step, r.metric""",
-        [SEARCH, *objectives],
+        [SEARCH, CONTINUE, *objectives],
     )
-    return found.astype({"free": bool, "value": float, "rung": int})
+    ends = worth(ledger, SEARCH, objectives).drop_duplicates("trial")[["trial", *objectives]]
+    ends = ends.melt("trial", var_name="metric", value_name="final")
+    found = found.merge(ends, how="left", on=["trial", "metric"])
+    return found.astype({"free": bool, "value": float, "final": float, "rung": int})
 
 
 def _marks(values: Sequence[str]) -> str:

@@ -12,14 +12,24 @@ import pandas as pd
 
 from analysis.comparison import Contrast, contrasts, judge
 from analysis.frames import load_events, load_images, load_references, load_trials, load_variants
-from analysis.ledger import Ledger, Study
+from analysis.ledger import Ledger, Study, StudyLike, open_ledger
 from analysis.records import Records, read_records
 from analysis.schema import COMPLETED, CONFIRM, DIVERGED, FAILED, PLANNED, RUNNING, STOPPED
-from analysis.stages import Unit, judged, unit_of
+from analysis.stages import Unit, averaged, judged, unit_of, verdict_stage
 from analysis.statistics import wilson
 from analysis.wording import digits, sentence
 
-__all__ = ["UNTOUCHED", "Readings", "Tables", "metric_digits", "read", "tables", "variant_table", "verdict_table"]
+__all__ = [
+    "UNTOUCHED",
+    "Readings",
+    "Tables",
+    "load_judged",
+    "metric_digits",
+    "read",
+    "tables",
+    "variant_table",
+    "verdict_table",
+]
 
 UNTOUCHED = "input"
 """The method that returns its input: what a trial that broke down is scored as, to bound what its loss may hide."""
@@ -62,6 +72,11 @@ class Readings:
         return judged(self.images, self.unit)
 
     @property
+    def averaged(self) -> pd.DataFrame:
+        """The scores with one `seed` for each observation."""
+        return averaged(self.images, self.unit)
+
+    @property
     def family(self) -> list[Contrast]:
         """The comparisons that the study declared."""
         return contrasts(self.variants)
@@ -80,8 +95,7 @@ def read(ledger: Ledger, stage: str) -> Readings:
     trials, images, events = load_trials(ledger), load_images(ledger, stage=stage), load_events(ledger)
     confirm = ledger.study.confirm if stage == CONFIRM else None
     references = load_references(ledger, digest=confirm.digest if confirm else None)
-    if confirm and confirm.sets:
-        images, references = (frame[frame["set"].isin(confirm.sets)] for frame in (images, references))
+    images, references = (_of_judged_sets(frame, ledger.study, stage) for frame in (images, references))
     return Readings(
         study=ledger.study,
         stage=stage,
@@ -93,6 +107,32 @@ def read(ledger: Ledger, stage: str) -> Readings:
         events=events[events["stage"] == stage].reset_index(drop=True),
         records=read_records(ledger),
     )
+
+
+def load_judged(study: StudyLike) -> pd.DataFrame:
+    """Return the scores that a study's verdicts rest on, as `analysis.compare` and `analysis.judge` take them.
+
+    Without a search these are the scores of the fixed stage. If what searches found is confirmed, they are those of
+    the confirming trials, on the images that no search saw where there are such; where searches were repeated, the
+    column `observation` says which repeat a row belongs to, and differences are averaged over its seeds. None while no
+    confirming trial is completed.
+
+        judge(load_judged(STUDY), contrasts(load_variants(STUDY)), metric="eval/psnr_db", higher_is_better=True)
+
+    gives the verdicts of the report, if `margin` and `images_are` are those of the spec.
+
+    Columns: as of `analysis.load_images`, and `observation`.
+
+    Args:
+        study: a study's folder, or its name under `results`.
+
+    Raises:
+        StudyError: if there is no such study, or its ledger cannot be read.
+    """
+    with open_ledger(study) as ledger:
+        stage = verdict_stage(ledger.study)
+        images = _of_judged_sets(load_images(ledger, stage=stage), ledger.study, stage)
+        return judged(images.reset_index(drop=True), unit_of(ledger.study, stage))
 
 
 def tables(readings: Readings, unchosen: Mapping[str, str] = MappingProxyType({})) -> Tables:
@@ -114,7 +154,7 @@ def variant_table(readings: Readings) -> pd.DataFrame:
     """
     metrics, whole = _measured(readings), _measured_whole(readings)
     names = readings.variants["name"].tolist()
-    trained = _summary(readings.judged, metrics, "variant")
+    trained = _summary(readings.averaged, metrics, "variant")
     learnless = _summary(readings.references.assign(seed=0), metrics, "method")
     sets = sorted({name for part in (trained, learnless) for name in part.index.get_level_values("set")}) or [""]
     places = pd.MultiIndex.from_product([names, sets], names=["row", "set"])
@@ -149,7 +189,7 @@ def verdict_table(readings: Readings, unchosen: Mapping[str, str] = MappingProxy
     margin = study.matters.get(primary.key)
     table = judge(
         readings.judged, family, metric=primary.key, higher_is_better=primary.higher_is_better, margin=margin,
-        images_are=study.images, unit=readings.unit,
+        images_are=study.images,
     )  # fmt: skip
     for name, why in unchosen.items():
         lacks = (table["seeds"] == 0) & ((table["variant"] == name) | (table["compared_to"] == name))
@@ -170,6 +210,12 @@ def metric_digits(readings: Readings, metric: str) -> int:
     frames = (readings.images, readings.references) if metric in readings.study.image_keys else (readings.trials,)
     values = [frame[metric].abs().max() for frame in frames if metric in frame]
     return digits(float(np.nanmax(values)) if len(values) and not np.isnan(values).all() else 0.0)
+
+
+def _of_judged_sets(scores: pd.DataFrame, study: Study, stage: str) -> pd.DataFrame:
+    """Return the scores on the images that a stage is judged on: of a confirmation those that the search never saw."""
+    sets = study.confirm.sets if stage == CONFIRM and study.confirm else []
+    return scores[scores["set"].isin(sets)] if sets else scores
 
 
 _STATES = ["completed", "stopped", "diverged", "failed", "unfinished"]
@@ -229,12 +275,11 @@ def _states(trials: pd.DataFrame, variants: list[str]) -> pd.DataFrame:
 def _exploratory(readings: Readings, key: str) -> pd.DataFrame:
     """Return the marginal intervals of a metric that no verdict rests on."""
     table = judge(
-        readings.judged, readings.family, metric=key, higher_is_better=None, images_are=readings.study.images,
-        unit=readings.unit,
+        readings.judged, readings.family, metric=key, higher_is_better=None, images_are=readings.study.images
     )  # fmt: skip
     kept = ["variant", "compared_to", "component", "present", "difference", "low", "high", "effect", "seeds", "images"]
     why = table["why"].where(table["low"].isna(), "exploratory: an interval for itself, no verdict")
-    return table[[*kept, "scenes", "n_failed", "deviation"]].assign(metric=key, role="exploratory", why=why)
+    return table[[*kept, "scenes", "n_failed", "partial", "deviation"]].assign(metric=key, role="exploratory", why=why)
 
 
 def _bound(readings: Readings) -> dict[str, Any]:

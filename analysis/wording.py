@@ -127,6 +127,11 @@ def sentence(row: Mapping[Any, Any], study: Study, *, decimals: int, family: int
         family: the number of comparisons declared together.
         unit: what one observation is: a `seed`, or a `repeat` of the search.
     """
+    lacks = f" In {row['partial']} of {counted(row['seeds'], unit)} a seed is missing." if row["partial"] else ""
+    return _said(row, study, decimals=decimals, family=family, unit=unit) + lacks
+
+
+def _said(row: Mapping[Any, Any], study: Study, *, decimals: int, family: int, unit: str) -> str:
     contrast = Contrast(row["variant"], row["compared_to"], row["component"], row["present"])
     thing = _spaced(contrast.component or contrast.variant)
     if not row["verdict"]:

@@ -103,7 +103,8 @@ def accept(study: Study, ledger: Ledger, known: Mapping[str, Any], fixed: list[C
     if before and ledger.started():
         same_images, same_trials = ledger.get("digest") == digest, _same_trials(ledger.cells(), planned)
         changes = deviations(before, resolved, same_images=same_images, same_trials=same_trials)
-    revision = revised(study, ledger.suggestions(), ledger.settings, ledger.reached, ledger.states, digest)
+    revision = revised(study, ledger.suggestions(), ledger, digest)
+    changes += revision.sentences if before != resolved else []
     source = dict(study.trainer.provenance(study.data))
     measured = source.pop("metric_settings", {})
     search = known["search"] and {**known["search"], "ended": {}}  # they are looked at again
@@ -118,11 +119,12 @@ def accept(study: Study, ledger: Ledger, known: Mapping[str, Any], fixed: list[C
             "metric_settings": measured,
         }
     )
-    ledger.accept(resolved, variants(study.spec), [*fixed, *revision.cells], suggestions=revision.suggestions, now=now)
+    ledger.accept(
+        resolved, variants(study.spec), [*fixed, *revision.cells], suggestions=revision.suggestions, changes=changes,
+        now=now,
+    )  # fmt: skip
     trainer, data = study.trainer, study.data
     ledger.show(dict.fromkeys([*trainer.scenes(data), *trainer.scenes(trainer.confirming(data))]))
-    changes += revision.sentences if before != resolved else []
-    ledger.deviate(changes, now)
     return changes
 
 
@@ -135,7 +137,7 @@ def _same_trials(held: Mapping[tuple[str, int], str], planned: Mapping[tuple[str
     """
     both = held.keys() & planned.keys()
     stayed = {variant for variant, _ in held} == {variant for variant, _ in both}
-    return stayed and all(held[at] == planned[at] for at in both)
+    return bool(both) and stayed and all(held[at] == planned[at] for at in both)
 
 
 def all_cells(study: Study, ledger: Ledger, digest: str) -> list[Cell]:

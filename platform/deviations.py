@@ -15,6 +15,9 @@ FREE = ("resources", "tracking", "budget", "keep", "reference")
 SETTINGS = ("train", "components", "variants")
 """Sections that hold settings of the trainer."""
 
+WHOLE = ("search", "confirm")
+"""Sections that a spec need not have."""
+
 _NOTHING = object()
 
 
@@ -30,12 +33,14 @@ def deviations(
         same_trials: whether every variant has the trials that it had; then another value of a setting, such as the
             place of a file of weights, changes no result.
     """
-    old, new = _flat(before), _flat(after)
+    whole = [name for name in WHOLE if (name in before) != (name in after)]
+    old, new = (_flat({key: one for key, one in spec.items() if key not in whole}) for spec in (before, after))
     changed = [path for path in sorted(old.keys() | new.keys()) if old.get(path, _NOTHING) != new.get(path, _NOTHING)]
     counted = [path for path in changed if not _free(path, same_images) and not _emptied(old, new, path)]
     if same_trials:
         counted = [path for path in counted if not (path in old and path in new and _is_setting(path))]
-    return [f"{path}: {_shown(old, path)} became {_shown(new, path)}" for path in counted]
+    said = [f"{name}: {'added' if name in after else 'removed'}" for name in whole]
+    return said + [f"{path}: {_shown(old, path)} became {_shown(new, path)}" for path in counted]
 
 
 def _free(path: str, same_images: bool) -> bool:

@@ -12,7 +12,7 @@ from platform import stopping
 from platform.search_spec import Asha, Hyperband, Median, Search
 from platform.tracks import Rules, Track, Trials, state
 
-__all__ = ["decision", "rungs"]
+__all__ = ["decision", "moot", "ruled", "rungs"]
 
 
 def rungs(search: Search, *, steps: int, evaluate_every: int) -> list[int]:
@@ -39,8 +39,7 @@ def decision(
 ) -> str | None:
     """Return what becomes of a search's trial at a step: CONTINUE, STOP, or None where nothing is to be decided.
 
-    A trial of which another seed was stopped or broke down is stopped: its settings are judged already. One that
-    several searches share is stopped if all of them say so.
+    A trial that several searches share is stopped if all of them say so, to which it is not `moot`.
 
     Args:
         tracks: all searches of the study.
@@ -52,20 +51,24 @@ def decision(
     """
     said = []
     for track in tracks:
-        if trial not in track.first:
+        if trial not in track.first or moot([track], trials, trial):
             continue
-        entry = track.entries[track.first[trial]]
-        if state(entry, trials) in (STOPPED, DIVERGED, FAILED):
-            said.append(STOP)
-        elif step in own_rungs(entry.number, rules.search, steps_of_rungs):
-            place = entry.trials.index(trial)
-            said.append(_ruled(track, rules, trials, entry.number, step, place, steps_of_rungs))
+        number = track.first[trial]
+        if step in own_rungs(number, rules.search, steps_of_rungs):
+            place = track.entries[number].trials.index(trial)
+            said.append(ruled(track, rules, trials, number, step, place, steps_of_rungs))
     if not said:
         return None
     return STOP if all(one == STOP for one in said) else CONTINUE
 
 
-def _ruled(track: Track, rules: Rules, trials: Trials, number: int, step: int, place: int, steps: Sequence[int]) -> str:
+def moot(tracks: Iterable[Track], trials: Trials, trial: str) -> bool:
+    """Whether nothing is learnt from a trial any more: another seed of its settings was stopped or broke down."""
+    shared = [track.entries[track.first[trial]] for track in tracks if trial in track.first]
+    return bool(shared) and all(state(entry, trials) in (STOPPED, DIVERGED, FAILED) for entry in shared)
+
+
+def ruled(track: Track, rules: Rules, trials: Trials, number: int, step: int, place: int, steps: Sequence[int]) -> str:
     """Return what the scheduler's rule says of a suggestion's trial among those of the same search and seed."""
     count, rule, directions = len(rules.objectives), rules.search.scheduler.rules, rules.directions
     only = None if isinstance(rule, Median) else step  # what a rung decides needs its own values alone

@@ -109,11 +109,12 @@ class Job:
         if self.search is not None:
             self.search.begin(trial)
 
-    def report(self, trial: str, message: Mapping[str, Any]) -> str | None:
-        """Write a trial's report with the decision on it, and return that: CONTINUE, STOP, or None."""
-        what = self.search.report(trial, message, self._fills.get(trial, [])) if self.search else None
+    def report(self, trial: str, message: Mapping[str, Any]) -> bool:
+        """Write a trial's report with the decision on it, and return whether the trial ends here."""
+        known = self._fills.get(trial, [])
+        what, ends = self.search.report(trial, message, known) if self.search else (None, False)
         self.ledger.report(trial, message, self.clock(), what)
-        return what
+        return ends
 
     def task(self, cell: Cell) -> str:
         """Return what a worker needs to train the cell's trial, as JSON; see `trials.trainable`."""

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from analysis import schema
-from analysis.schema import COMPLETED, CONFIRM, FIXED, PLANNED, RUNNING, SEARCH, STOP, STOPPED
+from analysis.schema import COMPLETED, CONFIRM, CONTINUE, FIXED, PLANNED, RUNNING, SEARCH, STOP, STOPPED
 from platform.design import Variant
 from platform.errors import LedgerError, full
 from platform.plan import Cell
@@ -67,8 +67,7 @@ class Ledger:
         self._db = sqlite3.connect(folder / "ledger.db", isolation_level=None)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
-        if not schema.searchable(self._db):  # of an earlier version; the spec's cells are written again
-            self._db.execute("DROP TABLE IF EXISTS cell")
+        self._widen_cells()
         self._db.executescript(schema.SCHEMA)  # gives a ledger of an earlier version the tables it lacks
         version = self.get("schema")
         if version is None or version in schema.EARLIER:
@@ -84,6 +83,16 @@ class Ledger:
         for number, trial, state in self._db.execute("SELECT number, id, state FROM trial"):
             self._numbers[trial], self.states[trial] = number, state
         self.driver = 0
+
+    def _widen_cells(self) -> None:
+        """Give the table `cell` of an earlier version the columns that a search needs."""
+        there = self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'cell'").fetchone()
+        if there and not schema.searchable(self._db):
+            with self._transaction() as db:
+                db.execute("ALTER TABLE cell RENAME TO cell_before")
+                db.execute(f"CREATE TABLE cell {schema.CELL}")
+                db.execute("INSERT INTO cell SELECT stage, variant, 0, 0, seed, trial FROM cell_before")
+                db.execute("DROP TABLE cell_before")
 
     # --- the study -------------------------------------------------------------------------------------------
 
@@ -111,6 +120,7 @@ class Ledger:
         *,
         now: float,
         suggestions: Sequence[Suggestion] = (),
+        changes: Iterable[str] = (),
     ) -> None:
         """Make `spec` the one that holds: its variants, its cells and a planned trial for each new identity.
 
@@ -120,6 +130,7 @@ class Ledger:
             cells: of the plan so far. What searches have chosen is forgotten; they choose again.
             now: seconds since 1970.
             suggestions: what searches have tried, as it looks under this spec.
+            changes: what is changed after the first trial, in sentences; recorded with the spec.
         """
         text = _json(spec)
         changed = self.spec() != json.loads(text)
@@ -128,6 +139,9 @@ class Ledger:
                 db.execute("INSERT INTO spec (at, resolved) VALUES (?, ?)", (now, text))
             db.execute("DELETE FROM variant")
             db.executemany("INSERT INTO variant VALUES (?, ?, ?, ?, ?, ?)", _variant_rows(variants))
+            (number,) = db.execute("SELECT max(number) FROM spec").fetchone()
+            rows = [(now, number, text) for text in changes]
+            db.executemany("INSERT INTO deviation (at, spec, text) VALUES (?, ?, ?)", rows)
             db.execute("DELETE FROM cell")
             db.execute("DELETE FROM choice")
             self._plan(db, cells, now)
@@ -230,6 +244,23 @@ class Ledger:
         query = "SELECT id, rung, what FROM decision JOIN trial ON trial.number = decision.trial"
         return {(trial, rung): what for trial, rung, what in self._db.execute(query)}
 
+    def stopped_under(self, trial: str) -> dict[str, Any] | None:
+        """Return the spec that held when a trial was stopped; None if it was not."""
+        query = (
+            "SELECT resolved FROM decision d JOIN spec s ON s.at <= d.at WHERE d.trial = ? AND d.what = ? "
+            "ORDER BY d.rung DESC, s.number DESC LIMIT 1"
+        )
+        row = self._db.execute(query, (self._numbers[trial], STOP)).fetchone()
+        return None if row is None else dict(json.loads(row[0]))
+
+    def go_on(self, trial: str) -> None:
+        """Plan a stopped trial again: another search needs it. The decision that stopped it holds no more."""
+        number = self._numbers[trial]
+        with self._transaction() as db:
+            db.execute("UPDATE decision SET what = ? WHERE trial = ? AND what = ?", (CONTINUE, number, STOP))
+            db.execute("UPDATE trial SET state = ? WHERE number = ?", (PLANNED, number))
+        self.states[trial] = PLANNED
+
     def settings(self, trial: str) -> dict[str, Any]:
         """Return the whole settings of a trial."""
         (text,) = self._db.execute("SELECT settings FROM trial WHERE id = ?", (trial,)).fetchone()
@@ -239,12 +270,6 @@ class Ledger:
         """Return the last step that a trial reported; 0 if there is none."""
         query = "SELECT coalesce(max(step), 0) FROM step WHERE trial = ?"
         return int(self._db.execute(query, (self._numbers[trial],)).fetchone()[0])
-
-    def deviate(self, texts: Iterable[str], now: float) -> None:
-        """Record what was changed after the first trial; belongs to the spec that holds."""
-        with self._transaction() as db:
-            (spec,) = db.execute("SELECT max(number) FROM spec").fetchone()
-            db.executemany("INSERT INTO deviation (at, spec, text) VALUES (?, ?, ?)", [(now, spec, t) for t in texts])
 
     def scored(self, data: str, version: str) -> dict[str, str | None]:
         """Return the methods beside the trials that were scored on these images by this version of the trainer.
@@ -320,25 +345,34 @@ class Ledger:
 
     def begin_driver(self, record: Mapping[str, Any], now: float) -> None:
         """Record that this process runs the study, and take over what dead drivers left RUNNING."""
+        self.recover()
         with self._transaction() as db:
             db.execute("UPDATE driver SET ended = ? WHERE ended IS NULL", (now,))
             row = (now, socket.gethostname(), os.getpid(), _json(record))
             self.driver = int(
                 db.execute("INSERT INTO driver (started, host, pid, record) VALUES (?, ?, ?, ?)", row).lastrowid or 0
             )
-        stopped = {trial for (trial, _), what in self.decisions().items() if what == STOP}
+
+    def recover(self) -> None:
+        """End the attempts that dead drivers left, when they were last heard of: what comes after was not training."""
         for trial in [trial for trial, state in self.states.items() if state == RUNNING]:
-            if trial in stopped:  # the driver died between the decision and the end
-                self.end(trial, STOPPED, self._last_sign(trial))
-            else:
-                self.release(trial, "lost", self._last_sign(trial))
+            self._break_off(trial, "lost", self._last_sign(trial))
 
     def end_driver(self, now: float) -> None:
         """Record that this process runs the study no more; what still runs is interrupted."""
         for trial in [trial for trial, state in self.states.items() if state == RUNNING]:
-            self.release(trial, "interrupted", now)
+            self._break_off(trial, "interrupted", now)
         with self._transaction() as db:
             db.execute("UPDATE driver SET ended = ? WHERE number = ?", (now, self.driver))
+
+    def _break_off(self, trial: str, outcome: str, now: float) -> None:
+        """Plan a running trial again; one that was to be stopped has ended, though its driver could not say so."""
+        last = "SELECT max(step) FROM step WHERE trial = :trial"
+        query = f"SELECT 1 FROM decision WHERE trial = :trial AND what = '{STOP}' AND rung = ({last})"
+        if self._db.execute(query, {"trial": self._numbers[trial]}).fetchone():
+            self.end(trial, STOPPED, now)
+        else:
+            self.release(trial, outcome, now)
 
     # --- trials ----------------------------------------------------------------------------------------------
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from statistics import fmean
 from typing import Any
 
 from analysis.schema import (
@@ -31,7 +32,8 @@ __all__ = [
 
 UNPLANNED = "unplanned"
 SEARCHED = "search/"
-"""What the parameters' names begin with that hold the searched values, and of the study's run the tags of its search.
+"""What the parameters' names begin with that hold the searched values, and of the study's run the tags and metrics of
+its search.
 
 MLflow draws axes and table columns of parameters and metrics, never of tags, and finds them by their names. A searched
 value is among the whole settings already, but there it is one of a hundred, and under settings that do without it it
@@ -54,11 +56,14 @@ class Wanted:
     """The last step that it holds and when that was reported, `step@time`."""
     tags: dict[str, str]
     params: dict[str, str]
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Of the study's run; those of a trial are the ledger's points."""
 
     @property
     def mark(self) -> str:
         """The tag `mirrored` of a run that holds all this: the last step, then a digest."""
-        text = json.dumps([self.name, self.status, self.end if self.ended else None, self.tags], sort_keys=True)
+        shown = [self.name, self.status, self.end if self.ended else None, self.tags]
+        text = json.dumps([*shown, self.metrics] if self.metrics else shown, sort_keys=True)
         return f"{self.settled} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
     @property
@@ -110,6 +115,7 @@ def trial_run(trial: Trial, facts: Facts, parent: str) -> Wanted:
         "rung": _shown(trial.rung),
         "chosen": _variants(chosen) if chosen else "",
         "left_out": trial.begun.left_out,
+        "scored_on": _scored_on(trial, facts),
         "state": trial.begun.state,
         "kind": trial.kind or "",
         "message": (trial.message or "").partition("\n")[0][:500],
@@ -174,7 +180,40 @@ def study_run(facts: Facts, report: str) -> Wanted:
         settled="0@0",
         tags={key: value for key, value in tags.items() if value},
         params={},
+        metrics=_search_metrics(facts),
     )
+
+
+def _scored_on(trial: Trial, facts: Facts) -> str:
+    """Say what the metrics of a trial are over that confirms on images of its own; nothing of any other."""
+    if facts.search is None or not trial.sets:
+        return ""
+    seen = [name for name in trial.sets if name not in facts.search.sets]
+    new = [name for name in trial.sets if name in facts.search.sets]
+    parts = [f"{', '.join(seen)} (seen by the search)" if seen else "", f"{', '.join(new)} (new)" if new else ""]
+    return (
+        f"{' and '.join(filter(None, parts))}: a plain metric is the mean over all these images, one with the name of "
+        "a set before it over those of the set"
+    )
+
+
+def _search_metrics(facts: Facts) -> dict[str, float]:
+    """Return for each variant and objective what was untuned, promised and confirmed: numbers, which MLflow sorts by.
+
+    Of several repeats they are the mean over those that have chosen. Untuned is on the images of the search, confirmed
+    on those that the search never saw, where there are such.
+    """
+    found: dict[str, float] = {}
+    for one in facts.standings if facts.search is not None else ():
+        promised = [two.promised for two in one.chosen if two.promised]
+        values = {
+            "untuned": facts.untuned.get(one.variant, {}),
+            "promised": {name: fmean(two[name] for two in promised) for name in (promised[0] if promised else ())},
+            "confirmed": one.confirmed.values,
+        }
+        for what, numbers in values.items():
+            found |= {f"{SEARCHED}{one.variant}/{what}/{name}": value for name, value in numbers.items()}
+    return found
 
 
 def _searched_out(facts: Facts) -> bool:
@@ -209,8 +248,8 @@ def _standing(one: Standing, asked: Asked) -> dict[str, str]:
         "chosen": "; ".join(_repeat(two, _choice(two), several) for two in one.chosen),
         "promised": "; ".join(_repeat(two, _values(two.promised), several) for two in one.chosen if two.promised),
         "confirmed": "; ".join(
-            _repeat(two, f"{_values(two.confirmed.values)} ({two.confirmed.ended} of {two.confirmed.planned} seeds)",
-                    several)
+            _repeat(two, f"{_values(two.confirmed.values)} ({two.confirmed.ended} of {two.confirmed.planned} "
+                    f"seeds{', on ' if asked.sets else ''}{', '.join(asked.sets)})", several)
             for two in one.chosen if two.confirmed.values
         ),
     }  # fmt: skip

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import json
+import re
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from analysis.schema import (
     complete,
 )
 from platform.errors import LedgerError
-from platform.standing import Asked, Known, Standing, asked, standings
+from platform.standing import Asked, Known, Standing, asked, standings, untuned
 
 __all__ = ["ENDED", "Begun", "Facts", "Ledger", "Place", "Point", "Trial", "lock_is_held"]
 
@@ -58,6 +59,15 @@ _POINTS = """
 SELECT r.step, s.at, r.metric, r.value FROM report r JOIN step s USING (trial, step)
 WHERE r.trial = ? AND r.step > ? AND r.step <= ? ORDER BY r.step, r.metric
 """
+# As in a report, an image without a value is left out of a mean.
+_POINTS_OF_SETS = """
+SELECT i.step, s.at, i."set", i.metric, avg(i.value) FROM image i JOIN step s USING (trial, step)
+WHERE i.trial = ? AND i.step > ? AND i.step <= ? GROUP BY i.step, i."set", i.metric HAVING count(i.value)
+ORDER BY i.step, i."set", i.metric
+"""
+_OTHERS = re.compile(r"[^\w. -]|^\.+")
+"""What a set's name may have, but not the name of a metric in MLflow."""
+_SETS = 'SELECT DISTINCT "set" FROM image WHERE trial = ? AND step <= ? ORDER BY "set"'
 _EVENTS = "SELECT kind, count(*) FROM event WHERE trial = ? AND step <= ? GROUP BY kind ORDER BY kind"
 _MODELS = "SELECT method, weights FROM scored WHERE data = ? AND weights IS NOT NULL ORDER BY method"
 _CHOSEN = "SELECT variant, repeat, number FROM choice"
@@ -124,6 +134,8 @@ class Trial:
     """The step at which the scheduler stopped it, if it did."""
     searched: dict[str, Any]
     """What the search set: path -> value; empty for a trial at the spec's settings."""
+    sets: tuple[str, ...]
+    """The sets of images that it is scored on, if it confirms on some that the search never saw; else none."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +171,8 @@ class Facts:
     """What it asks of its search, if it has one."""
     standings: Sequence[Standing]
     """Where the search of each variant stands."""
+    untuned: Mapping[str, Mapping[str, float]]
+    """Of a study with a search: variant -> objective or primary metric -> its mean over the fixed stage's trials."""
 
 
 class Ledger:
@@ -213,6 +227,10 @@ class Ledger:
             if spec is None or driver is None:
                 raise LedgerError(f"the ledger of {study.get('name')} records no driver and spec yet: start the sweep")
             resolved, search = json.loads(spec["resolved"]), asked(self._db)
+            primary = (resolved.get("analysis") or {}).get("primary")
+            wanted = (
+                [] if search is None else list(dict.fromkeys([*search.objectives, *([primary] if primary else [])]))
+            )
             counted = self._db.execute(
                 "SELECT state, count(*) FROM trial WHERE number IN (SELECT trial FROM cell) GROUP BY state"
             )
@@ -229,7 +247,8 @@ class Ledger:
                 states=dict(counted.fetchall()),
                 models=dict(map(tuple, self.rows(_MODELS, study.get("digest")))),
                 search=search,
-                standings=self._standings(search, resolved),
+                standings=() if search is None else standings(self._db, search, wanted, self._known),
+                untuned={} if search is None else untuned(self._db, wanted, search.at, self._known),
             )
 
     def begun(self) -> list[Begun]:
@@ -254,6 +273,8 @@ class Ledger:
         with self._moment():
             row = self._db.execute(_TRIAL, {"number": begun.number, "attempt": begun.attempt}).fetchone()
             settings = json.loads(row["settings"])
+            search = asked(self._db) if any(place.stage == CONFIRM for place in begun.cells) else None
+            apart = search is not None and search.sets and row["data"] == search.digest
             return Trial(
                 begun=begun,
                 id=row["id"],
@@ -271,6 +292,7 @@ class Ledger:
                 events=dict(map(tuple, self.rows(_EVENTS, begun.number, begun.settled))),
                 rung=self._rung(begun),
                 searched=self._searched(begun.cells, settings),
+                sets=tuple(name for (name,) in self.rows(_SETS, begun.number, begun.settled)) if apart else (),
             )
 
     def at(self, trial: int, step: int) -> float | None:
@@ -278,9 +300,16 @@ class Ledger:
         row = self._db.execute("SELECT at FROM step WHERE trial = ? AND step = ?", (trial, step)).fetchone()
         return None if row is None else float(row[0])
 
-    def points(self, trial: int, *, after: int, up_to: int) -> list[Point]:
-        """Return the values reported after one step and up to another."""
-        return [Point(*row) for row in self._db.execute(_POINTS, (trial, after, up_to))]
+    def points(self, trial: int, *, after: int, up_to: int, of_sets: bool = False) -> list[Point]:
+        """Return the values reported after one step and up to another.
+
+        With `of_sets` also the means over the images of each set, as metrics `SET/eval/...`.
+        """
+        reach = (trial, after, up_to)
+        found = [Point(*row) for row in self._db.execute(_POINTS, reach)]
+        for step, at, name, metric, value in self._db.execute(_POINTS_OF_SETS, reach) if of_sets else ():
+            found.append(Point(step, at, f"{_OTHERS.sub('_', name)}/{metric}", value))
+        return found
 
     def columns(self, table: str) -> dict[str, str]:
         """Return a table's columns and their types: TEXT, INTEGER or REAL."""
@@ -289,12 +318,6 @@ class Ledger:
     def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
         """Return the rows of a query."""
         return self._db.execute(query, values).fetchall()
-
-    def _standings(self, search: Asked | None, spec: dict[str, Any]) -> Sequence[Standing]:
-        if search is None:
-            return ()
-        primary = (spec.get("analysis") or {}).get("primary")
-        return standings(self._db, search, [*search.objectives, *([primary] if primary else [])], self._known)
 
     def _rung(self, begun: Begun) -> int | None:
         """Return the step at which a trial was stopped, if it was: one trained to its end after all has none."""

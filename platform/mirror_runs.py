@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import isnan, nan
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,7 +26,7 @@ __all__ = ["Mirror"]
 DIGEST_LENGTH = 36  # MLflow's limit for a data set
 PASSING_TAGS = frozenset((
     "kind", "message", "report", "missing", "caution", "events", "references",
-    "suggestion", "repeat", "rung", "chosen", "left_out",
+    "suggestion", "repeat", "rung", "chosen", "left_out", "scored_on",
 ))  # fmt: skip
 """Tags that a run can lose again; so can those of the search."""
 
@@ -122,7 +123,7 @@ class Mirror:
                 missing = artifacts.lay_out_trial(Path(folder), self.ledger, trial, facts.storage)
                 self._store(run, folder)
             self._client.log_inputs(run.id, [_data_set(trial, facts)])
-        points = self.ledger.points(begun.number, after=run.sent, up_to=begun.settled)
+        points = self.ledger.points(begun.number, after=run.sent, up_to=begun.settled, of_sets=bool(trial.sets))
         self._log(run, wanted, points=points, missing=missing)
         run.sent = begun.settled
 
@@ -189,19 +190,29 @@ class Mirror:
         params = {key: value for key, value in wanted.params.items() if run.sent < 0 or key.startswith(SEARCHED)}
         self._client.log_batch(
             run.id,
-            metrics=[_metric(point) for point in points],
+            metrics=[*(_metric(point) for point in points), *_standing(run, wanted)],
             params=[Param(key, value) for key, value in params.items()],  # a trial can become one of the search later
             tags=[RunTag(key, value) for key, value in tags.items() if run.tags.get(key) != value],
         )
         if wanted.ended:
             self._client.set_terminated(run.id, wanted.status, wanted.end)
-        run.tags, run.signature = tags, wanted.signature
+        run.tags, run.signature, run.metrics = tags, wanted.signature, wanted.metrics
 
 
 def _metric(point: Point) -> Metric:
     return Metric(
         point.metric, float("nan") if point.value is None else point.value, milliseconds(point.at), point.step
     )
+
+
+def _standing(run: Run, wanted: Wanted) -> list[Metric]:
+    """Return the metrics of the study's run that are news; one that is true no more becomes NaN: MLflow keeps them all.
+
+    The last one in time holds, so each has the time of the ledger's last sign.
+    """
+    gone = {key: nan for key, value in run.metrics.items() if key.startswith(SEARCHED) and not isnan(value)}
+    now = {**gone, **wanted.metrics}
+    return [Metric(key, value, wanted.end, 0) for key, value in now.items() if run.metrics.get(key) != value]
 
 
 def _data_set(trial: Trial, facts: Facts) -> DatasetInput:

@@ -28,6 +28,8 @@ class Run:
     signature: tuple[str, str, int | None]
     """As in `platform.mirror_content.Wanted`."""
     tags: dict[str, str]
+    metrics: dict[str, float]
+    """The last value of each."""
     sent: int = -1
     """Up to which step this process has sent its metrics; -1: not even its parameters."""
 
@@ -36,7 +38,8 @@ class Run:
         """Return what MLflow's own object says."""
         info, tags = run.info, dict(run.data.tags)
         end = None if info.status == "RUNNING" else info.end_time
-        return cls(info.run_id, info.artifact_uri, (tags.get("mirrored", ""), info.status, end), tags)
+        signature = (tags.get("mirrored", ""), info.status, end)
+        return cls(info.run_id, info.artifact_uri, signature, tags, dict(run.data.metrics))
 
 
 def find_experiment(client: MlflowClient, uri: str, *, name: str, facts: Facts) -> str:

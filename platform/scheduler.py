@@ -11,7 +11,6 @@ from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler
 
-from analysis.schema import STOP
 from platform.searcher import PlanSearcher
 
 __all__ = ["LedgerScheduler"]
@@ -31,7 +30,7 @@ class LedgerScheduler(FIFOScheduler):
             self.searcher.job.begin(identity, message["began"])
         elif "outcome" in message:
             self.searcher.outcomes[identity] = message["outcome"]
-        elif self.searcher.job.report(identity, message) == STOP:
+        elif self.searcher.job.report(identity, message):
             self.searcher.stopped.add(identity)
             return str(self.STOP)
         return str(self.CONTINUE)

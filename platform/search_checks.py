@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from platform import design
+from platform import design, stopping
 from platform.design import Variant
 from platform.errors import shown
 from platform.search_space import Parameter, active, combinations, contains, ordered, point, probes, settings, space_of
@@ -293,6 +293,13 @@ def _check_budget(search: Search, study: Study, searched: Sequence[_Searched], f
             f"too few for one setting of every variant: {longest} takes {lengths[longest]} steps (train.steps){each}, "
             f"got {search.steps}",
         )
+    if search.steps is not None and "steps" in search.space:
+        found.add(
+            (*SPACE, "steps"), "a budget in steps needs trainings of one length; use search.trials, or remove this"
+        )
+    if search.total.gpu_hours is not None and not study.spec.resources.gpu:
+        what = "a trial holds no GPU (resources.gpu), so this cap is never reached; use total.hours"
+        found.add(("search", "total", "gpu_hours"), what)
     names = len(design.variants(study.spec))
     least = names * search.repeats * seeds
     if search.total.trials is not None and search.total.trials < least:
@@ -336,7 +343,7 @@ def _check_rungs(search: Search, searched: Sequence[_Searched], found: Finder) -
                 f"use {' or '.join(map(str, near))}",
             )
             return
-        room = _brackets(first, steps, rules.reduction) if isinstance(rules, Hyperband) else 0
+        room = len(stopping.rungs(first, rules.reduction, steps, every)) + 1 if isinstance(rules, Hyperband) else 0
         if isinstance(rules, Hyperband) and (rules.brackets or 1) > room:
             found.add(
                 (*at, "brackets"),
@@ -344,14 +351,6 @@ def _check_rungs(search: Search, searched: Sequence[_Searched], found: Finder) -
                 f"of {rules.reduction}, got {rules.brackets}",
             )
             return
-
-
-def _brackets(first: int, steps: int, reduction: int) -> int:
-    """Return how many brackets there can be: the first rung of the last one is the last step or lies before it."""
-    count = 0
-    while first * reduction**count <= steps:
-        count += 1
-    return count
 
 
 def _check_objectives(search: Search, confirm: Confirm | None, study: Study, found: Finder) -> None:
@@ -367,6 +366,8 @@ def _check_objectives(search: Search, confirm: Confirm | None, study: Study, fou
         _check_measured(key, (*at, key), confirm, study, found)
     for key in search.choose.where:
         _check_measured(key, ("search", "choose", "where", key), confirm, study, found)
+    if confirm is not None and not _told(found, "analysis", "primary"):
+        _check_measured(study.spec.analysis.primary, ("analysis", "primary"), confirm, study, found)
     if not (_told(found, *at) or _told(found, "analysis", "primary")):
         try:
             objectives = list(objectives_of(search, study.spec.analysis.primary, study.trainer.METRICS))

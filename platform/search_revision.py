@@ -11,7 +11,7 @@ from typing import Any
 
 from analysis.schema import DIVERGED, FAILED, STOPPED
 from platform import search_space, searches
-from platform.ledger import Suggestion
+from platform.ledger import Ledger, Suggestion
 from platform.plan import Cell
 from platform.search_run import cells_of
 from platform.spec import Study
@@ -47,31 +47,22 @@ class Revision:
         ]
 
 
-def revised(
-    study: Study,
-    suggestions: Sequence[Suggestion],
-    settings: Callable[[str], Mapping[str, Any]],
-    reached: Callable[[str], int],
-    known: Mapping[str, str],
-    data: str,
-) -> Revision:
+def revised(study: Study, suggestions: Sequence[Suggestion], ledger: Ledger, data: str) -> Revision:
     """Return what remains of a study's searches.
 
     Args:
         study: as it is now.
         suggestions: all that the ledger has, by variant, repeat and number.
-        settings: returns the whole settings of a trial, by identity.
-        reached: returns the last step that a trial reported, by identity.
-        known: the state of every trial in the ledger, by identity.
+        ledger: what it says of their trials.
         data: digest of the images of the search.
     """
-    rules = rules_of(study)
+    rules, known = rules_of(study), ledger.states
     tracks = {} if rules is None else {(t.variant.name, t.repeat): t for t in tracks_of(study, rules.search)}
     found: list[Suggestion] = []
     cells: list[Cell] = []
     for one in suggestions:
         track = tracks.get((one.variant, one.repeat))
-        kept = _gone(one, tracks) if rules is None or track is None else _kept(one, track, rules, study, settings, data)
+        kept = _gone(one, tracks) if rules is None or track is None else _kept(one, track, rules, study, ledger, data)
         if rules is None or track is None or isinstance(kept, str):
             found.append(replace(one, left_out=str(kept)))
             continue
@@ -79,7 +70,10 @@ def revised(
         if not any(cell.trial in known for cell in own):
             found.append(replace(one, left_out="the images, the seeds or the version of the trainer are others"))
             continue
-        if searches.full(track, rules, _trials(track, known, reached)):
+        if any(_stopped_otherwise(cell.trial, study, ledger) for cell in own):
+            found.append(replace(one, left_out="it was stopped early under another rule or by another objective"))
+            continue
+        if searches.full(track, rules, _trials(track, known, ledger.reached)):
             found.append(replace(one, left_out="the budget has no room for it"))
             continue
         same_as = track.first.get(own[0].trial)
@@ -100,17 +94,31 @@ def _gone(one: Suggestion, tracks: Iterable[tuple[str, int]]) -> str:
 
 
 def _kept(
-    one: Suggestion, track: Track, rules: Rules, study: Study, settings: Callable[[str], Mapping[str, Any]], data: str
+    one: Suggestion, track: Track, rules: Rules, study: Study, ledger: Ledger, data: str
 ) -> tuple[dict[str, Any], list[Cell]] | str:
     """Return a suggestion's point and cells in the search as it is now, or why it is none."""
     if one.trial is None:
         return "the trainer refused its settings"
     params = search_space.placed(
-        track.variant, track.parameters, settings(one.trial), trainer=study.trainer, config=study.config
+        track.variant, track.parameters, ledger.settings(one.trial), trainer=study.trainer, config=study.config
     )
     if isinstance(params, str):
         return params
     return params, cells_of(study, rules, track, one.number, params, data)
+
+
+def _stopped_otherwise(trial: str, study: Study, ledger: Ledger) -> bool:
+    """Whether a trial was stopped early by what is the study's rule no more, so that it says little of its settings."""
+    if ledger.states.get(trial) != STOPPED:
+        return False
+    before = ledger.stopped_under(trial)
+    return before is not None and _rule(before) != _rule(study.resolved())
+
+
+def _rule(spec: Mapping[str, Any]) -> Any:
+    """Return what decides on stopping in a resolved spec: the scheduler, and the objectives that it compares."""
+    search = spec.get("search") or {}
+    return search.get("scheduler"), search.get("objectives") or spec["analysis"]["primary"]
 
 
 def _trials(track: Track, known: Mapping[str, str], reached: Callable[[str], int]) -> Trials:

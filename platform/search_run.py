@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from analysis.schema import CONFIRM, SEARCH
+from analysis.schema import CONFIRM, CONTINUE, SEARCH, STOP, STOPPED
 from platform import searches
-from platform.early_stopping import decision, rungs
+from platform.early_stopping import decision, moot, own_rungs, ruled, rungs
 from platform.fronts import Choice
 from platform.ledger import Ledger, Suggestion
 from platform.plan import Ahead, Cell, Conclude, Suggest, placed
@@ -80,19 +80,42 @@ class SearchRun:
         self.ledger.suggest(row, cells, self.clock())
         track.add(entry)
         self._learn(cells)
+        self._go_on(track, entry, cells)
         return cells
+
+    def _go_on(self, track: Track, entry: Entry, cells: Sequence[Cell]) -> None:
+        """Let trials that another search stopped go on if this one, by its own rivals, would not have stopped them."""
+        if entry.same_as is not None:
+            return
+        for place, cell in enumerate(cells):
+            curve = self.trials.curves.get(cell.trial)
+            if self.trials.states.get(cell.trial) != STOPPED or not curve:
+                continue
+            length, every = int(cell.settings["steps"]), int(cell.settings["evaluate_every"])
+            at = rungs(self.rules.search, steps=length, evaluate_every=every)
+            step = max(curve)
+            if step not in own_rungs(entry.number, self.rules.search, at) or (
+                ruled(track, self.rules, self.trials, entry.number, step, place, at) == CONTINUE
+            ):
+                self.ledger.go_on(cell.trial)
+                self._decided = {key: CONTINUE if key[0] == cell.trial else what for key, what in self._decided.items()}
+                for other in self.tracks.values():
+                    if cell.trial in other.first:
+                        other.reopen()
 
     def _asked(self, track: Track, number: int) -> Mapping[str, Any]:
         """Return the settings to try: first those of the spec, if they lie in the space, then what the sampler says."""
-        from platform.sampler import Address, distinct
+        from platform.sampler import Address, distinct, suggest
 
         if not track.entries:
             own = standing(track.variant, track.parameters, trainer=self.study.trainer, config=self.study.config)
             if own is not None:
                 return own
-        search = self.rules.search
+        search, index = self.rules.search, len(track.entries)
         address = Address(search.seed, track.variant.name, track.repeat, number)
         first = first_points(self.rules, track)
+        if index < first:  # counted among those that are kept, so that they are the same for all variants
+            return suggest(search.sampler, self._history(track), replace(address, number=index), first=first)
         return distinct(search.sampler, self._history(track), address, first=first).params
 
     def _history(self, track: Track) -> Any:
@@ -130,16 +153,18 @@ class SearchRun:
                 repeat=track.repeat,
             )
         known = self.ledger.get("search") or {}
-        if known.get("ended", {}) != self.ended():
-            self.ledger.put({"search": {**known, "ended": self.ended()}})
+        ended = {**known.get("ended", {}), **self.ended()}
+        if known.get("ended", {}) != ended:
+            self.ledger.put({"search": {**known, "ended": ended}})
         self.ledger.choose(track.variant.name, track.repeat, choice.number, choice.why, cells, self.clock())
         track.choice = choice
         return cells
 
-    def report(self, trial: str, message: Mapping[str, Any], cells: Sequence[Cell]) -> str | None:
-        """Learn of a trial's report, and return what becomes of the trial: CONTINUE, STOP, or None.
+    def report(self, trial: str, message: Mapping[str, Any], cells: Sequence[Cell]) -> tuple[str | None, bool]:
+        """Learn of a trial's report; return the decision on it, CONTINUE, STOP or None, and whether it ends here.
 
-        A trial that is part of another stage, too, is never stopped; a decision that was recorded stands.
+        A trial that is part of another stage, too, is never stopped; a decision that was recorded stands. One that has
+        become moot, see `platform.early_stopping`, ends without a decision.
 
         Args:
             trial: its identity.
@@ -147,23 +172,20 @@ class SearchRun:
             cells: those that the trial fills.
         """
         if not any(cell.stage == SEARCH for cell in cells):
-            return None
+            return None, False
         step, curves = int(message["step"]), self.trials.curves
         curve = curves.setdefault(trial, {})
         curve[step] = [float(message["metrics"].get(name, float("nan"))) for name in self.rules.metrics]
-        if any(cell.stage != SEARCH for cell in cells):
-            return None
+        length = int(cells[0].settings["steps"])
+        if step >= length or any(cell.stage != SEARCH for cell in cells):
+            return None, False
         what = self._decided.get((trial, step))
         if what is None:
-            config = cells[0].settings
-            length, every = int(config["steps"]), int(config["evaluate_every"])
-            at = rungs(self.rules.search, steps=length, evaluate_every=every)
-            what = None
-            if step < length:
-                what = decision(self.tracks.values(), self.rules, self.trials, trial, step, at)
+            at = rungs(self.rules.search, steps=length, evaluate_every=int(cells[0].settings["evaluate_every"]))
+            what = decision(self.tracks.values(), self.rules, self.trials, trial, step, at)
         if what is not None:
             self._decided[trial, step] = what
-        return what
+        return what, what == STOP or moot(self.tracks.values(), self.trials, trial)
 
     def begin(self, trial: str) -> None:
         """Forget what a trial reported after its last checkpoint: it comes again."""

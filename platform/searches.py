@@ -70,13 +70,13 @@ def capped(
 ) -> str:
     """Return why the searches that have `room` left end all the same; empty if they go on.
 
-    Looked at when all of these have spent alike, so that a cap does not cut one short that another was granted:
-    it is overrun by a round at most.
+    Looked at when all of these have tried alike, so that a cap does not cut one short that another was granted: it is
+    overrun by a round at most. With a budget in steps it is looked at always; the one that has spent least is next.
     """
-    counts = {len(track.entries) for track in room}
-    if len(counts) > 1:
+    total, whole = rules.search.total, rules.search.steps is None
+    if whole and len({len(track.entries) for track in room}) > 1:
         return ""
-    total, round_ = rules.search.total, len(room) * len(rules.seeds)
+    round_ = len(room) * len(rules.seeds) if whole else len(rules.seeds)
     started = sum(len(track.entries) for track in tracks) * len(rules.seeds)
     if total.trials is not None and started + round_ > total.trials:
         return f"another round of {round_} trials would go beyond the cap of {total.trials} (search.total.trials)"
@@ -85,7 +85,7 @@ def capped(
     if total.gpu_hours is not None and gpus * hours >= total.gpu_hours:
         return f"the cap of {total.gpu_hours:g} GPU-hours is reached (search.total.gpu_hours)"
     patience = rules.search.patience
-    if patience is not None and all(idle(track, rules, trials) >= patience for track in tracks if track.parameters):
+    if patience is not None and all(idle(track, rules, trials) >= patience for track in room):
         return f"no search found anything better in its last {patience} suggestions (search.patience)"
     return ""
 

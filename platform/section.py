@@ -10,6 +10,8 @@ from platform.errors import shown
 
 __all__ = ["Name", "Section", "Seeds"]
 
+MOST_SEEDS = 10_000
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
 
 
@@ -23,10 +25,12 @@ def _seeds(value: Any) -> Any:
     def whole(one: Any, low: int, high: int) -> bool:
         return isinstance(one, int) and not isinstance(one, bool) and low <= one <= high
 
-    named = isinstance(value, list) and value and all(whole(one, 0, 2**32 - 1) for one in value)
-    if not (whole(value, 1, 10_000) or (named and len(set(value)) == len(value))):
+    named = isinstance(value, list) and value and all(whole(one, 0, 2**32 - 1) for one in value[: MOST_SEEDS + 1])
+    if named and len(value) > MOST_SEEDS:
+        raise ValueError(f"expected at most {MOST_SEEDS} seeds, got a list of {len(value)}")
+    if not (whole(value, 1, MOST_SEEDS) or (named and len(set(value)) == len(value))):
         raise ValueError(
-            f"expected a number of seeds from 1 to 10000, or a list of different seeds, got {shown(value)}"
+            f"expected a number of seeds from 1 to {MOST_SEEDS}, or a list of different seeds, got {shown(value)}"
         )
     return value
 

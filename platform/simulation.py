@@ -75,6 +75,7 @@ def simulate(
         known = facts(study, ledger, storage=folder, digests=digests)
         if not held(study, ledger, known, fixed):
             accept(study, ledger, known, fixed, clock())
+        ledger.recover()
         planned = all_cells(study, ledger, DIGEST)
         search = search_run(study, ledger, planned, digests=digests, clock=clock)
         if search is not None and results is not None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.schema import CONFIRM, FIXED, PLANNED, RUNNING, SEARCH, STAGES, STATES, complete
-from platform.standing import Asked, Known, Standing, asked, expected, standings
+from platform.standing import Asked, Known, Standing, asked, expected, standings, untuned
 
 __all__ = ["Progress", "Row", "Running", "Snapshot", "models", "snapshot", "states", "time_left_s"]
 
@@ -35,7 +34,10 @@ class Running:
 
 @dataclass(frozen=True)
 class Row:
-    """A variant at the spec's settings: how many of its trials have ended, and the metric's mean over their ends."""
+    """A variant at the spec's settings: how many of its trials have ended, and what the completed are worth on average.
+
+    As in a search, a trial is worth the mean over its last evaluations, as many as the study declares.
+    """
 
     variant: str
     ended: int
@@ -51,7 +53,8 @@ class Progress:
         asked: what the study asks of it.
         titles: of the objectives, as a table's head shows them.
         standings: of the variants, in the design's order.
-        planned: how many cells each stage has in the end, by what is known now.
+        planned: how many cells each stage has in the end, by what is known now. A trial that the ledger has already
+            may turn out to fill one of them.
         states: how many of each stage's cells are in each state.
         mean_s: what an ended trial of the search took, stopped ones too; None before the first.
         step_s: what a training step of those took, evaluations included.
@@ -65,6 +68,11 @@ class Progress:
     mean_s: float | None
     step_s: float | None
 
+    @property
+    def coming(self) -> int:
+        """How many cells are still to come into being."""
+        return sum(self.planned.values()) - sum(sum(there.values()) for there in self.states.values())
+
     def waiting(self, stage: str) -> int:
         """Return how many of a stage's cells have not begun."""
         there = self.states.get(stage, {})
@@ -76,7 +84,7 @@ class Snapshot:
     """A study at a moment.
 
     Args:
-        counts: trials of the plan in each state; where there is a search, cells.
+        counts: trials of the plan in each state; one that fills several cells counts once.
         running: the trials that are being trained.
         rows: the variants at the spec's settings.
         mean_s: what a completed trial took, None before the first.
@@ -91,8 +99,13 @@ class Snapshot:
 
     @property
     def trials(self) -> int:
-        """How many trials there are in the end; those of a search, and what it chooses, come into being later."""
-        return sum(self.search.planned.values()) if self.search else sum(self.counts.values())
+        """How many trials there are in the end; `at_most` so many if a search has still to say what it tries."""
+        return sum(self.counts.values()) + (self.search.coming if self.search else 0)
+
+    @property
+    def at_most(self) -> bool:
+        """Whether there may be fewer: a search can suggest again what was trained already."""
+        return self.search is not None and self.search.coming > 0
 
     @property
     def ended(self) -> int:
@@ -120,12 +133,11 @@ FROM trial t JOIN attempt ON attempt.trial = t.number AND attempt.ended IS NULL 
 WHERE t.state = 'RUNNING' ORDER BY attempt.started, t.number
 """
 _ROWS = """
-SELECT cell.variant, sum(trial.state NOT IN ('PLANNED', 'RUNNING')), count(*), avg((
-    SELECT value FROM report WHERE trial.state = 'COMPLETED' AND report.trial = trial.number AND metric = :metric
-    ORDER BY step DESC LIMIT 1))
+SELECT cell.variant, sum(trial.state NOT IN ('PLANNED', 'RUNNING')), count(*)
 FROM cell JOIN trial ON trial.number = cell.trial JOIN variant ON variant.name = cell.variant
 WHERE cell.stage = 'fixed' GROUP BY cell.variant ORDER BY variant.number
 """
+_AT = "SELECT json_extract(resolved, '$.analysis.at') FROM spec ORDER BY number DESC LIMIT 1"
 _MEAN = """
 SELECT avg(seconds) FROM (
     SELECT max(step.seconds) AS seconds FROM trial JOIN step ON step.trial = trial.number
@@ -154,13 +166,11 @@ def snapshot(ledger: Path, metric: str, now: float, known: Known | None = None) 
     try:
         complete(db)
         db.execute("BEGIN")  # all that follows is of one moment
-        search = _progress(db, metric, {} if known is None else known)
-        if search is None:
-            counts = Counter(dict(db.execute(_COUNTS)))
-        else:
-            counts = sum((Counter(states) for states in search.states.values()), Counter())
+        known = {} if known is None else known
+        search = _progress(db, metric, known)
+        counts = dict(db.execute(_COUNTS))
         running = _running(db, metric, now)
-        rows = [Row(*row) for row in db.execute(_ROWS, {"metric": metric})]
+        rows = _rows(db, metric, known)
         (mean_s,) = db.execute(_MEAN).fetchone()
     finally:
         db.close()
@@ -174,6 +184,16 @@ def _running(db: sqlite3.Connection, metric: str, now: float) -> list[Running]:
         if trial not in found or STAGES.index(one.stage) < STAGES.index(found[trial].stage):
             found[trial] = one
     return list(found.values())
+
+
+def _rows(db: sqlite3.Connection, metric: str, known: Known) -> list[Row]:
+    """Return the variants at the spec's settings, in the order of the design; adds to `known`."""
+    (at,) = db.execute(_AT).fetchone() or (None,)
+    values = untuned(db, [metric], at or 1, known)
+    return [
+        Row(variant, ended, trials, values.get(variant, {}).get(metric))
+        for variant, ended, trials in db.execute(_ROWS).fetchall()
+    ]
 
 
 def _progress(db: sqlite3.Connection, metric: str, known: Known) -> Progress | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import difflib
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -18,8 +18,14 @@ from platform.spec import Spec, Study
 from platform.trainer import Trainer
 
 __all__ = [
-    "Finder", "check_analysis", "check_files", "check_overrides", "check_reference", "field_paths", "nearest",
+    "Finder", "check_analysis", "check_files", "check_overrides", "check_reference", "check_size", "check_tracking",
+    "field_paths", "nearest",
 ]  # fmt: skip
+
+MOST_TRIALS = 100_000
+"""Of one study, at the spec's settings or to confirm: what one ledger is made for, ten times."""
+SERVERS = ("http://", "https://", "postgresql", "mysql", "mssql", "databricks")
+"""How addresses of MLflow servers and of databases behind a server begin."""
 
 
 class Finder:
@@ -76,6 +82,8 @@ def sentence(error: Mapping[str, Any], model: type[BaseModel]) -> str:
         return "expected a value, got none"
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
+    if error["type"] == "too_long":
+        return f"expected at most {error['ctx']['max_length']} entries, got {len(given or ())}"
     if error["type"] == "string_pattern_mismatch":
         return f"expected a name of letters, digits, '.', '_' and '-' (at most 80), got {shown(given)}"
     expected = _EXPECTED.get(error["type"]) or str(error["msg"]).replace("Input should be", "expected")
@@ -114,6 +122,36 @@ def field_paths(model: type[BaseModel], prefix: str = "") -> list[str]:
     return paths
 
 
+def check_size(spec: Spec, found: Finder) -> None:
+    """Record more trials than a ledger is made for, of the design or to confirm; a search grows by its budget."""
+    names, seeds = len(design.variants(spec)), len(spec.seed_list)
+    if names * seeds > MOST_TRIALS:
+        found.add(("seeds",), f"expected at most {MOST_TRIALS} trials, got {names} variants x {seeds} seeds")
+    repeats = spec.search.repeats if spec.search else 1
+    confirming = 1 if spec.confirm is None else spec.confirm.seeds
+    each = confirming if isinstance(confirming, int) else len(confirming)
+    if spec.search is not None and names * repeats * each > MOST_TRIALS:
+        at = ("search", "repeats") if spec.confirm is None else ("confirm", "seeds")
+        what = f"{names} variants x {repeats} repeats x {each} seeds"
+        found.add(at, f"expected at most {MOST_TRIALS} trials to confirm, got {what}")
+
+
+def check_tracking(tracking: Any, found: Finder) -> None:
+    """Record a store that a spec's file puts anywhere on the disk.
+
+    Args:
+        tracking: the section as the file has it, before the settings of the command line, which may name any store.
+        found: collects the problem.
+    """
+    uri = tracking.get("uri") if isinstance(tracking, dict) else None
+    if isinstance(uri, str) and not uri.lower().startswith(SERVERS):
+        found.add(
+            ("tracking", "uri"),
+            f"expected the address of a server, such as http://127.0.0.1:5000, got {shown(uri)}; a spec's file writes "
+            "into the results folder alone: name another store with --set tracking.uri=...",
+        )
+
+
 def check_reference(spec: Spec, found: Finder, recorded: Callable[[], Mapping[str, str]]) -> None:
     """Record the trained models whose file does not exist, and names that are a variant's too.
 
@@ -121,7 +159,7 @@ def check_reference(spec: Spec, found: Finder, recorded: Callable[[], Mapping[st
     """
     names = {variant.name for variant in design.variants(spec)}
     for name, path in spec.reference.items():
-        if not Path(path).is_file() and recorded().get(name) != path:
+        if not os.path.isfile(path) and recorded().get(name) != path:
             found.add(("reference", name), f"expected a file of weights, but there is no file {path}")
         if name in names:
             found.add(("reference", name), f"the name `{name}` is a variant's; choose another")

@@ -12,7 +12,15 @@ from platform.errors import Problem, SpecError
 from platform.search_checks import check_search
 from platform.search_spec import anchor
 from platform.spec import Spec, Study
-from platform.spec_checks import Finder, check_analysis, check_files, check_overrides, check_reference
+from platform.spec_checks import (
+    Finder,
+    check_analysis,
+    check_files,
+    check_overrides,
+    check_reference,
+    check_size,
+    check_tracking,
+)
 from platform.trainer import Trainer
 
 __all__ = ["read"]
@@ -37,13 +45,15 @@ def read(
     raw = {key: value for key, value in raw.items() if value is not None}  # a section left empty is one left out
     trainer = trainers.load(_trainer_named(raw))
     _anchor(raw, path.resolve().parent, trainer)
+    found = Finder(lines, problems)
+    check_tracking(raw.get("tracking"), found)
     for setting in settings:
         _override(raw, setting, problems)
         _anchor(raw, Path.cwd(), trainer)
-    found = Finder(lines, problems)
     spec = found.validated(Spec, raw, (), {"study": "unnamed"})
     config = found.validated(trainer.Config, raw.get("train", {}), ("train",), {})
     data = found.validated(trainer.Data, raw.get("data", {}), ("data",), {})
+    check_size(spec, found)
     check_analysis(spec, trainer, config, data, found)
     sound = check_overrides(spec, trainer, config, found)
     check_reference(spec, found, lambda: recorded(spec.study))
@@ -58,7 +68,10 @@ def read(
 def _override(raw: dict[str, Any], setting: str, problems: list[Problem]) -> None:
     """Put `path=value` into the raw spec. Relative folders given here are relative to the working directory."""
     path, equals, text = setting.partition("=")
-    where = f"--set {setting}"
+    where = next((f"--set {one}" for one in (setting, f"{path}=...") if _is_short(one)), "--set")
+    if odd := yaml_file.unprintable(path if equals else setting):
+        problems.append(Problem(where, f"expected path=value, but here is the character {odd}"))
+        return
     if not equals or not path.strip():
         problems.append(Problem(where, "expected path=value, such as seeds=4 or train.steps=200"))
         return
@@ -68,6 +81,9 @@ def _override(raw: dict[str, Any], setting: str, problems: list[Problem]) -> Non
         problems.append(Problem(where, f"the value is not YAML: {error}"))
         return
     parts = _split(path.strip())
+    if len(parts) > yaml_file.DEEPEST:
+        problems.append(Problem(where, f"expected at most {yaml_file.DEEPEST} parts between dots, got {len(parts)}"))
+        return
     node = raw
     for part in parts[:-1]:
         if node.get(part) is None:
@@ -77,6 +93,11 @@ def _override(raw: dict[str, Any], setting: str, problems: list[Problem]) -> Non
             problems.append(Problem(where, f"`{part}` holds a value, not a section, so nothing can be set below it"))
             return
     node[parts[-1]] = value
+
+
+def _is_short(text: str) -> bool:
+    """Whether a text can stand in front of a message."""
+    return len(text) <= 200 and not yaml_file.unprintable(text)
 
 
 def _split(path: str) -> list[str]:

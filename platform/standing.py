@@ -14,10 +14,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from analysis.schema import COMPLETED, CONFIRM, DIVERGED, FAILED, SEARCH, STAGES, STOPPED
+from analysis.schema import COMPLETED, CONFIRM, DIVERGED, FAILED, FIXED, SEARCH, STAGES, STOPPED
 from platform.fronts import front
 
-__all__ = ["Asked", "Chosen", "Confirmed", "Known", "Standing", "asked", "expected", "standings"]
+__all__ = ["Asked", "Chosen", "Confirmed", "Known", "Standing", "asked", "expected", "standings", "untuned"]
 
 ENDED = (COMPLETED, STOPPED, DIVERGED, FAILED)
 
@@ -119,6 +119,10 @@ _CELLS = """
 SELECT c.variant, c.repeat, c.number, t.number, t.state, (SELECT max(step) FROM step WHERE trial = t.number)
 FROM cell c JOIN trial t ON t.number = c.trial WHERE c.stage = ?
 """
+_UNTUNED = """
+SELECT c.variant, t.number FROM cell c JOIN trial t ON t.number = c.trial
+WHERE c.stage = 'fixed' AND t.state = 'COMPLETED' ORDER BY c.variant, c.seed
+"""
 
 # What the trainer refused is paid for as if it had been trained, so that a search of such settings has an end.
 _REFUSED = """
@@ -205,18 +209,60 @@ def standings(
     ]
 
 
+def untuned(
+    db: sqlite3.Connection, metrics: Sequence[str], at: int, known: Known | None = None
+) -> dict[str, dict[str, float]]:
+    """Return what each variant is worth at the spec's settings: the means over its completed trials of that stage.
+
+    Args:
+        db: a ledger that is open, `analysis.schema.complete`.
+        metrics: whose means are wanted.
+        at: how many of a trial's last evaluations count.
+        known: what an earlier call with the same metrics found out; this one adds to it.
+    """
+    known = {} if known is None else known
+    worths: dict[str, list[Mapping[str, float | None]]] = defaultdict(list)
+    for variant, trial in db.execute(_UNTUNED).fetchall():
+        if (FIXED, trial) not in known:
+            known[FIXED, trial] = _worth(db, trial, metrics, at)
+        worths[variant].append(known[FIXED, trial])
+    return {
+        variant: {
+            name: sum(there) / len(there)
+            for name in metrics
+            if (there := [value for one in those if (value := one[name]) is not None and math.isfinite(value)])
+        }
+        for variant, those in worths.items()
+    }
+
+
+def _worth(
+    db: sqlite3.Connection, trial: int, metrics: Sequence[str], at: int, sets: Sequence[str] = ()
+) -> dict[str, float | None]:
+    """Return what a completed trial is worth in each metric; None if one of its last evaluations has no value.
+
+    Args:
+        db: a ledger that is open.
+        trial: its number.
+        metrics: their keys.
+        at: how many of its last evaluations count.
+        sets: if there are any, only images of these count.
+    """
+    worths = ", ".join((_WORTH_ON_SETS if sets else _WORTH).format(index) for index in range(len(metrics)))
+    bound = {"at": at, "sets": json.dumps(list(sets)), **{f"metric{n}": one for n, one in enumerate(metrics)}}
+    row = db.execute(f"SELECT {worths}", {**bound, "trial": trial}).fetchone()
+    return dict(zip(metrics, row, strict=True))
+
+
 def _trials(db: sqlite3.Connection, stage: str, asked: Asked, metrics: Sequence[str], known: Known) -> list[_Trial]:
     """Return the trials in a stage's cells, each with what it is worth if it was completed; adds to `known`."""
     sets = asked.sets if stage == CONFIRM else ()
-    worths = ", ".join((_WORTH_ON_SETS if sets else _WORTH).format(index) for index in range(len(metrics)))
-    bound = {"at": asked.at, "sets": json.dumps(list(sets)), **{f"metric{n}": one for n, one in enumerate(metrics)}}
     found = []
     for variant, repeat, number, trial, state, step in db.execute(_CELLS, (stage,)).fetchall():
         if state == COMPLETED and (stage, trial) not in known:
-            row = db.execute(f"SELECT {worths}", {**bound, "trial": trial}).fetchone()
-            known[stage, trial] = dict(zip(metrics, row, strict=True))
-        worth = known[stage, trial] if state == COMPLETED else {}
-        found.append(_Trial(variant, repeat, number, trial, state, step or 0, worth))
+            known[stage, trial] = _worth(db, trial, metrics, asked.at, sets)
+        values = known[stage, trial] if state == COMPLETED else {}
+        found.append(_Trial(variant, repeat, number, trial, state, step or 0, values))
     return found
 
 

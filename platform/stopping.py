@@ -80,8 +80,8 @@ def asha(
 
     Asynchronous successive halving that stops and never pauses: the top floor(n / reduction) of n, at least one (Li et
     al., "A system for massively parallel hyperparameter tuning", MLSys 2020, algorithm 2, without its pauses). So the
-    first trial at a rung goes on. At a step that is no rung every trial does. Where the cut goes through trials that are
-    equally good, or on the same front, all of these go on; of several objectives fewer are stopped, therefore.
+    first trial at a rung goes on. At a step that is no rung every trial does. Where the cut goes through trials that
+    are equally good, or on the same front, all of these go on; of several objectives fewer are stopped, therefore.
 
     Args:
         curves: what is known, this trial's value at this step included.

@@ -126,6 +126,7 @@ def _sweep(arguments: argparse.Namespace, console: Console) -> int:
 
 def _go_on(sweep: _Sweep) -> int:
     """Train what has no result yet, then report."""
+    sweep.ledger.recover()
     if sweep.arguments.retry:
         _retry(sweep)
     _accept(sweep)

@@ -35,6 +35,9 @@ __all__ = [
     "worth",
 ]
 
+ENDED = (COMPLETED, STOPPED, DIVERGED, FAILED)
+SPAN = 1_000_003
+"""From the seeds of one repeat to those of the next."""
 MOST_FIRST = 10
 LEAST_FIRST = 2
 ENUMERABLE = 4096
@@ -69,15 +72,11 @@ class Rules:
 
         Repeats that shared seeds would share their luck, and their spread would be too small.
         """
-        return [seed + repeat * self._span for seed in self.seeds]
+        return [seed + repeat * SPAN for seed in self.seeds]
 
     def confirm_of(self, repeat: int) -> list[int]:
         """Return the seeds that confirm what a repeat found; as `seeds_of`."""
-        return [seed + repeat * self._span for seed in self.confirm]
-
-    @property
-    def _span(self) -> int:
-        return 1 + max([*self.seeds, *self.confirm])
+        return [seed + repeat * SPAN for seed in self.confirm]
 
     @cached_property
     def directions(self) -> list[str]:
@@ -155,9 +154,9 @@ class Track:
         self._observations.clear()
 
     def settle(self, rules: Rules, trials: Trials) -> None:
-        """Find which of the open suggestions have ended."""
+        """Find which of the open suggestions have ended, with every one of their trials."""
         for number in sorted(self.open):
-            if state(self.entries[number], trials) != RUNNING:
+            if all(trials.states.get(one) in ENDED for one in self.entries[number].trials):
                 self.open.discard(number)
 
     def steps_spent(self, rules: Rules, trials: Trials) -> int:

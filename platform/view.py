@@ -8,14 +8,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
 from analysis.schema import CONFIRM, DIVERGED, FAILED, SEARCH, STOPPED
-from platform.snapshot import Progress, Running, Snapshot, snapshot, time_left_s
+from platform.layout import SEPARATOR, Column, Picture
+from platform.snapshot import Progress, Row, Running, Snapshot, snapshot, time_left_s
 from platform.standing import Known, Standing
 from platform.trainer import Metric
 
@@ -77,12 +76,13 @@ def summary(now: Snapshot, elapsed_s: float, slots: int) -> str:
     parts = _counts(now)
     if now.search is not None:
         parts = [now.stage, *parts, *(_told(one, now.search) for one in now.search.standings)]
-    return " · ".join([*parts, *_times(now, elapsed_s, slots)])
+    return SEPARATOR.join([*parts, *_times(now, elapsed_s, slots)])
 
 
 def _counts(now: Snapshot) -> list[str]:
     """Return how many trials have ended, run, and went wrong."""
-    parts = [f"{now.ended} of {now.trials} trials have a result", f"{len(now.running)} running"]
+    most = "at most " if now.at_most else ""
+    parts = [f"{now.ended} of {most}{now.trials} trials have a result", f"{len(now.running)} running"]
     return parts + [f"{now.counts[state]} {state}" for state in (FAILED, DIVERGED) if now.counts[state]]
 
 
@@ -107,63 +107,54 @@ def _told(one: Standing, search: Progress) -> str:
 
 
 def picture(now: Snapshot, title: str, metric: Metric, elapsed_s: float, slots: int) -> RenderableType:
-    """Return the progress as a table of variants with their running trials, best variant marked."""
+    """Return the progress as a table of variants, the best marked, and the running trials, one a line.
+
+    It fits into 60 characters: columns that find no place are left out, and named.
+    """
     share = now.ended + sum(one.step / one.steps for one in now.running)
-    heading = Table.grid(padding=(0, 2))
-    bar = ProgressBar(total=max(1, now.trials), completed=share, width=30)
-    line = " · ".join([*_counts(now), *_times(now, elapsed_s, slots)])
-    heading.add_row(Text(f"{title} · {now.stage}" if now.stage else title, style="bold"), bar, Text(line))
-    table = _fixed(now, metric) if now.search is None else _searches(now, now.search, metric)
-    return Group(heading, Text(), table)
+    search = now.search
+    return Picture(
+        title=f"{title} \u00b7 {now.stage}" if now.stage else title,
+        done=share / max(1, now.trials),
+        parts=[*_counts(now), *_times(now, elapsed_s, slots)],
+        columns=_fixed(now, metric) if search is None else _searches(now, search, metric),
+        running=[_running(one, several=search is not None and search.asked.repeats > 1) for one in now.running],
+    )
 
 
-def _fixed(now: Snapshot, metric: Metric) -> Table:
-    table = _table(("variant", "left"), ("trials", "right"), (metric.title, "right"), ("running", "left"))
+def _fixed(now: Snapshot, metric: Metric) -> list[Column]:
     best = _best(metric.higher_is_better, [one.value for one in now.rows])
-    for row in now.rows:
-        running = [one for one in now.running if one.variant == row.variant]
-        table.add_row(
-            row.variant,
-            f"{row.ended}/{row.trials}",
-            _marked(row.value, best),
-            "   ".join(_running(one, several=False) for one in running),
-        )
-    return table
+    return [
+        Column("variant", [Text(row.variant) for row in now.rows], right=False),
+        Column("trials", [Text(f"{row.ended}/{row.trials}") for row in now.rows], spare=1),
+        Column(metric.title, [_marked(row.value, best) for row in now.rows]),
+    ]
 
 
-def _searches(now: Snapshot, search: Progress, metric: Metric) -> Table:
+def _searches(now: Snapshot, search: Progress, metric: Metric) -> list[Column]:
     """Return the table of a study with a search: untuned, search, best so far of each objective, confirmed."""
-    several = len(search.titles) > 1
-    heads = [("variant", "left"), (f"untuned {metric.title}", "right"), ("search", "right")]
-    broken = [state for state in BROKEN if any(one.states.get(state) for one in search.standings)]
-    heads += [(state.lower(), "right") for state in broken]
-    heads += [(f"best {title}", "right") for title in search.titles.values()]
-    heads += [("front", "right")] if several else []
-    heads += [(f"confirmed {metric.title}", "right")] if search.asked.confirming else []
-    table = _table(*heads, ("running", "left"))
-    rows = {row.variant: row for row in now.rows}
+    those, rows = search.standings, {row.variant: row for row in now.rows}
+    there = [rows.get(one.variant, Row(one.variant, 0, 0, None)) for one in those]
     untuned = _best(metric.higher_is_better, [row.value for row in now.rows])
-    best = {
-        name: _best(direction == "max", [one.best.get(name) for one in search.standings])
-        for name, direction in search.asked.objectives.items()
-    }
-    for one in search.standings:
-        row = rows.get(one.variant)
-        cells = [one.variant, _marked(row.value, untuned, f"{row.ended}/{row.trials}") if row else ""]
-        cells += [_spent(one, search), *(str(one.states.get(state, 0)) for state in broken)]
-        cells += [_marked(one.best.get(name), best[name]) for name in search.titles]
-        cells += [str(one.front) if one.front else ""] if several else []
-        cells += [_confirmed(one)] if search.asked.confirming else []
-        running = [two for two in now.running if two.variant == one.variant]
-        table.add_row(*cells, "   ".join(_running(two, several=search.asked.repeats > 1) for two in running))
-    return table
-
-
-def _table(*heads: tuple[str, str]) -> Table:
-    table = Table(box=None, padding=(0, 2), header_style="dim")
-    for head, justify in heads:
-        table.add_column(head, justify="right" if justify == "right" else "left")
-    return table
+    before = [f"{row.ended}/{row.trials}" if row.trials else "" for row in there]
+    columns = [
+        Column("variant", [Text(one.variant) for one in those], right=False),
+        Column(f"untuned {metric.title}",
+                [_marked(row.value, untuned, text) for row, text in zip(there, before, strict=True)], spare=3),
+        Column("search", [Text(_spent(one, search)) for one in those]),
+    ]  # fmt: skip
+    for state in BROKEN:
+        if any(one.states.get(state) for one in those):
+            columns.append(Column(state.lower(), [Text(str(one.states.get(state, 0))) for one in those], spare=5))
+    for place, (name, title) in enumerate(search.titles.items()):
+        best = _best(search.asked.objectives[name] == "max", [one.best.get(name) for one in those])
+        cells = [_marked(one.best.get(name), best) for one in those]
+        columns.append(Column(f"best {title}", cells, spare=2 if place else 0))
+    if len(search.titles) > 1:
+        columns.append(Column("front", [Text(str(one.front) if one.front else "") for one in those], spare=4))
+    if search.asked.confirming:
+        columns.append(Column(f"confirmed {metric.title}", [Text(_confirmed(one)) for one in those], spare=1))
+    return columns
 
 
 def _best(higher_is_better: bool | None, values: Iterable[float | None]) -> float | None:
@@ -200,13 +191,12 @@ def _confirmed(one: Standing) -> str:
     return " ".join([f"{one.confirmed.ended}/{one.confirmed.planned}", *means])
 
 
-def _running(one: Running, *, several: bool) -> str:
-    """Return a trial that is being trained; `several` says whether its variant is searched several times."""
+def _running(one: Running, *, several: bool) -> list[str]:
+    """Return a trial that is being trained, in cells; `several` says whether its variant is searched several times."""
     repeat = f" repeat {one.repeat}" if several else ""
     place = {SEARCH: f"search {one.number}{repeat}", CONFIRM: f"confirm seed {one.seed}{repeat}"}
     where = place.get(one.stage, f"seed {one.seed}")
-    value = "" if one.value is None else f"  {one.value:.2f}"
-    return f"{where}  {100 * one.step // one.steps:3d} %{value}"
+    return [one.variant, where, f"{100 * one.step // one.steps} %", "" if one.value is None else f"{one.value:.2f}"]
 
 
 def clock(seconds: float) -> str:

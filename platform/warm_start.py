@@ -47,7 +47,7 @@ def warm_start(study: Study, results: Path, data: str) -> tuple[dict[str, list[A
     if rules is None:
         return found, said
     tracks = [track for track in tracks_of(study, rules.search) if track.repeat == 0]
-    for name in rules.search.start:
+    for name in dict.fromkeys(rules.search.start):
         try:
             with open_ledger(results / name) as ledger:
                 rows = _rows(ledger.connection, rules, data)
@@ -85,6 +85,8 @@ def _observed(track: Track, study: Study, rules: Rules, rows: Sequence[Any], fir
         )
         if isinstance(params, str) or not track.parameters:
             continue
+        if not curve or not all(math.isfinite(one) for one in curve[max(curve)][:count]):
+            continue  # it broke down before it had a value, or was scored by other metrics
         word, value, rungs = _WORDS[state], None, {}
         if word == "complete" and curve:
             value = final(curve, rules.at)[:count]

@@ -196,3 +196,53 @@ def test_seed_differences_are_what_the_interval_is_made_of():
 def test_frames_that_cannot_be_compared_are_refused(change, message):
     with pytest.raises(StatisticsError, match=message):
         compare(change(scores({"baseline": BASELINE, "no_x": LOWER})), **PSNR)
+
+
+def repeated(values):
+    """Scores of one image: variant -> for each repeat of a search a value for each of its seeds, or None."""
+    rows = [
+        (variant, repeat, 10 * repeat + seed, "set", "i", "i", value)
+        for variant, repeats in values.items()
+        for repeat, seeds in enumerate(repeats)
+        for seed, value in enumerate(seeds)
+        if value is not None
+    ]
+    return pd.DataFrame(rows, columns=["variant", "observation", "seed", "set", "image", "scene", "psnr"])
+
+
+def test_of_an_observation_the_differences_of_the_seeds_that_both_have_are_averaged():
+    # differences: 0 and 1; 2, the other seed lacks its partner; 3; 5 and 7
+    values = {
+        "baseline": [[10.0, 20.0], [10.0, None], [10.0, 90.0], [10.0, 20.0]],
+        "no_x": [[10.0, 21.0], [12.0, 90.0], [13.0, None], [15.0, 27.0]],
+    }
+    found = row(repeated(values))
+    means = [0.5, 2, 3, 6]
+    assert (found["seeds"], found["partial"], found["n_failed"]) == (4, 2, 0)
+    assert found["difference"] == pytest.approx(np.mean(means))
+    expected = stats.ttest_1samp(means, 0).confidence_interval()
+    assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high))
+    (differences,) = seed_differences(repeated(values), [Contrast("no_x")], metric="psnr").values()
+    assert differences.tolist() == pytest.approx(means)
+
+
+def test_three_observations_of_several_seeds_are_too_few_for_a_verdict():
+    frame = repeated({"baseline": [[1.0, 2.0]] * 3 + [[3.0, None]], "no_x": [[0.0, 1.0]] * 3 + [[None, 3.0]]})
+    found = row(frame)
+    assert (found["seeds"], found["n_failed"], found["verdict"]) == (3, 1, "")
+    assert found["difference"] == -1
+    assert np.isnan(found["low"])
+    assert "3 complete repeats of the search, 4 are needed" in found["why"]
+
+
+def test_rounding_is_neither_a_difference_nor_a_spread():
+    tiny = 4e-15  # one unit in the last place of 20
+    found = row(scores({"baseline": [20.0, 21.0, 22.0], "no_x": [20.0 + tiny, 21.0, 22.0]}), margin=0.5)
+    assert (found["difference"], found["deviation"], found["p"]) == (0, 0, 1)
+    assert np.isnan(found["effect"])
+    low = [value - 0.1 for value in (0.3, 1.1, 20.3)]
+    assert len({one - other for one, other in zip(low, (0.3, 1.1, 20.3), strict=True)}) > 1
+    found = row(scores({"baseline": [0.3, 1.1, 20.3], "no_x": low}))
+    assert found["difference"] == pytest.approx(-0.1)
+    assert found["deviation"] == 0
+    assert np.isnan(found["effect"])

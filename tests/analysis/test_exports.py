@@ -26,5 +26,5 @@ def test_the_example_of_the_package_works(make_study, monkeypatch, tmp_path):
     make_study("results/components")
     monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"^    (compare\(.*)$", Path(analysis.__file__).read_text(), flags=re.MULTILINE)
-    found = eval(code, {"compare": analysis.compare, "load_images": analysis.load_images})
+    found = eval(code, {"compare": analysis.compare, "load_judged": analysis.load_judged})
     assert found["verdict"].isin(["helps", "hurts", "equivalent", "undecided"]).all()

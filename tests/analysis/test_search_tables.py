@@ -1,11 +1,14 @@
 import json
 import math
+import sqlite3
 
 import pytest
+from scipy import stats
 
 from analysis.ledger import open_ledger
-from analysis.search_tables import search_tables
-from tests.analysis.synthetic_search import NEW, NIQE, PSNR, SEEN, SFP, Asked, Tried, flat, ordinary
+from analysis.search_tables import guards, search_tables
+from analysis.suggestions import read_search
+from tests.analysis.synthetic_search import FIRST_TRIAL, NEW, NIQE, PSNR, SEEN, SFP, Asked, Tried, flat, ordinary
 
 VARIANTS = ["baseline", "no_attention", "no_global_sfp"]
 
@@ -107,16 +110,17 @@ def curves(pairs, **options):
     return [Tried([(0.0,), (rung,), (end,), (end,)], decisions={200: "continue"}, **options) for rung, end in pairs]
 
 
-def test_the_guard_compares_orders_within_variants_not_between_them(made):
-    # within each variant the rung's order is the end's turned round; the better variant is better at both
+def test_the_guard_compares_orders_within_searches_not_between_them(made):
+    # within each search the rung's order is the end's turned round; the better variant is better at both
     tried = {
-        ("baseline", 0): curves([(21, 33), (22, 32), (23, 31)]),
-        ("no_attention", 0): curves([(1, 13), (2, 12), (3, 11)]),
+        ("baseline", 0): curves([(21, 34), (22, 33), (23, 32), (24, 31)]),
+        ("no_attention", 0): curves([(1, 14), (2, 13), (3, 12), (4, 11)]),
     }
     (rung,) = made(ordinary(tried=tried, choices={}, confirmed={})).rungs
-    assert (rung.step, rung.went_on, rung.stopped, rung.found.n, rung.free) == (200, 6, 0, 6, False)
+    assert (rung.step, rung.went_on, rung.stopped, rung.found.n, rung.free) == (200, 8, 0, 8, False)
     assert rung.found.tau == pytest.approx(-1)
-    assert "does not foretell the order at the end" in rung.found.warning
+    assert rung.found.finding == "against"
+    assert rung.name == "PSNR"
 
 
 def test_the_guard_looks_at_trials_that_nothing_could_stop_if_there_are_enough(made):
@@ -130,11 +134,113 @@ def test_the_guard_looks_at_trials_that_nothing_could_stop_if_there_are_enough(m
 
 
 def test_a_repeat_is_no_second_trial_for_the_guard(made):
-    free = [Tried([(0.0,), (value,), (value,), (value,)]) for value in range(5)]
+    free = [Tried([(0.0,), (value,), (value,), (value,)]) for value in range(4)]
     tried = {("baseline", 0): [*free, Tried(same_as=0), *curves([(9, 9)])]}
     (rung,) = made(ordinary(tried=tried, choices={}, confirmed={})).rungs
-    assert (rung.free, rung.found.n, rung.went_on) == (False, 6, 1)  # five that nothing could stop are too few
+    assert (rung.free, rung.found.n, rung.went_on) == (False, 5, 1)  # four that nothing could stop are too few
+
+
+def test_a_step_at_which_only_siblings_of_stopped_trials_were_stopped_is_no_rung(made):
+    sibling = Tried([(0.0,)], state="STOPPED", decisions={100: "stop"})
+    tried = {("baseline", 0): [*curves([(1, 1), (2, 2)]), sibling]}
+    assert [rung.step for rung in made(ordinary(tried=tried, choices={}, confirmed={})).rungs] == [200]
+
+
+def test_two_seeds_of_a_suggestion_are_one_point_for_the_guard(make_search):
+    # seed 2 turns the order of seed 1 round at the rung, by more; at the end it says the same. The last was stopped.
+    pairs = [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 6)]
+    folder = make_search(ordinary(tried={("baseline", 0): curves(pairs)}, choices={}, confirmed={}))
+    with sqlite3.connect(folder / "ledger.db") as db:
+        for number in range(6):
+            old, new = FIRST_TRIAL + 1 + number, FIRST_TRIAL + 101 + number
+            state = "STOPPED" if number == 5 else "COMPLETED"
+            row = (new, f"{new:032x}", 2, "", "{}", "d1", state, None, None, 0, 0, 0)
+            db.execute(f"INSERT INTO trial VALUES ({', '.join('?' * 12)})", row)
+            db.execute("INSERT INTO cell VALUES ('search', 'baseline', 0, ?, 2, ?)", (number, new))
+            db.execute("INSERT INTO step SELECT ?, step, at, seconds, NULL, '{}' FROM step WHERE trial = ?", (new, old))
+            value = "CASE WHEN step = 200 THEN -3 * value ELSE value END"
+            db.execute(f"INSERT INTO report SELECT ?, step, metric, {value} FROM report WHERE trial = ?", (new, old))
+            db.execute("INSERT INTO decision VALUES (?, 200, 'continue', 0)", (new,))
+    db.close()
+    with open_ledger(folder) as ledger:
+        (rung,) = guards(read_search(ledger), ledger.study, {})
+    assert rung.went_on == 12
+    assert (rung.found.n, rung.found.tau) == (5, -1)
+
+
+@pytest.mark.parametrize(("at_rung", "place"), [(5.5, None), (4.5, 7)])
+def test_the_guard_names_who_stood_far_back_as_readers_know_it(made, at_rung, place):
+    pairs = [*((number, number) for number in range(11)), (at_rung, 99)]  # half of 12 go on; the last overtakes all
+    (rung,) = made(ordinary(tried={("no_attention", 0): curves(pairs)}, choices={}, confirmed={})).rungs
+    who = "suggestion 11 of without attention, the best at the end"
+    assert rung.found.warning.endswith(f"{who}, stood at place {place} of 12 here" if place else "")
+    assert bool(rung.found.warning) == bool(place)
 
 
 def test_without_decisions_there_is_no_rung(made):
     assert made(ordinary(tried={("baseline", 0): [Tried(flat(1.0))]}, choices={}, confirmed={})).rungs == []
+
+
+def tuned(shift, seeds=(1, 2, 3)):
+    """The full model at settings that were found, with `shift` dB on what its fixed trials have, on the same images."""
+    return {("baseline", 0, seed): {SEEN: (shift[seed],), NEW: (99.0,)} for seed in seeds}
+
+
+@pytest.fixture
+def changed(make_search):
+    """Return the row of the full model, whose fixed trials are 10, 12 and 14 dB at every image."""
+
+    def make(asked, **plan):
+        folder = make_search(asked, **plan)
+        with sqlite3.connect(folder / "ledger.db") as db:
+            db.execute(
+                "UPDATE image SET value = 8 + 2 * (SELECT seed FROM trial t WHERE t.number = image.trial) "
+                "WHERE metric = ? AND trial IN (SELECT trial FROM cell WHERE stage = 'fixed')", [PSNR],
+            )  # fmt: skip
+        db.close()
+        with open_ledger(folder) as ledger:
+            table = search_tables(ledger, ledger.study.search, VARIANTS).promised
+        return table.set_index(["variant", "repeat"]).loc["baseline", 0]
+
+    return make
+
+
+def test_tuned_minus_untuned_is_paired_where_three_seeds_are_shared(changed):
+    row = changed(ordinary(confirmed=tuned({1: 11.0, 2: 12.5, 3: 16.5})))
+    # differences 1, 0.5 and 2.5: mean 4/3, variance 13/12; t(0.975; 2) = 4.302653
+    assert row["change"] == pytest.approx(4 / 3)
+    assert row["change high"] - row["change low"] == pytest.approx(2 * 4.302653 * (13 / 12 / 3) ** 0.5, rel=1e-5)
+    assert row["change how"] == "paired, 3 seeds"
+
+
+def test_tuned_minus_untuned_is_unpaired_where_the_seeds_differ(changed):
+    row = changed(ordinary(confirmed=tuned({11: 15.0, 12: 17.0, 13: 16.0}, (11, 12, 13))))
+    # means 16 and 12, variances 1 and 4: Welch's df = (5/3)^2 / ((1/9 + 16/9) / 2) = 50/17
+    found = stats.ttest_ind([15.0, 17.0, 16.0], [10.0, 12.0, 14.0], equal_var=False).confidence_interval()
+    assert row["change"] == pytest.approx(4)
+    assert (row["change low"], row["change high"]) == pytest.approx((found.low, found.high))
+    assert row["change how"] == "unpaired, 3 and 3 seeds"
+
+
+def test_tuned_minus_untuned_of_few_seeds_has_no_interval(changed):
+    row = changed(ordinary(confirmed=tuned({1: 11.0, 2: 12.5}, (1, 2))))
+    assert row["change"] == pytest.approx(11.75 - 12)
+    assert math.isnan(row["change low"])
+    assert row["change how"] == "2 and 3 complete seeds, 3 of each are needed for an interval"
+
+
+def test_what_was_not_scored_on_the_images_of_the_search_has_no_change(changed):
+    row = changed(ordinary(confirmed={("baseline", 0, seed): {NEW: (9.0,)} for seed in (1, 2, 3)}))
+    assert math.isnan(row["change"])
+
+
+def test_at_the_specs_own_settings_nothing_was_tuned(changed):
+    asked = ordinary(
+        tried={("baseline", 0): [Tried(fixed=1), Tried(flat(9.0))]}, choices={("baseline", 0): (0, "best of 2")},
+        confirmed=tuned({1: 11.0, 2: 12.5, 3: 16.5}),
+    )  # fmt: skip
+    row = changed(asked)
+    assert row["own"]
+    assert row["why"] == "the spec\u2019s own settings: best of 2"
+    assert math.isnan(row["change"])
+    assert row["change how"] == "the spec\u2019s own settings"

@@ -1,8 +1,11 @@
+import math
+
 import pandas as pd
 import pytest
 
+from analysis import compare, contrasts, judge, load_images, load_judged, load_variants
 from analysis.ledger import open_ledger
-from analysis.stages import judged, unit_of, verdict_stage
+from analysis.stages import averaged, unit_of, verdict_stage
 from analysis.tables import read, tables
 from tests.analysis.synthetic_search import NEW, PSNR, SEEN, Tried, flat, ordinary
 
@@ -25,8 +28,8 @@ def test_verdicts_come_from_the_confirmation_where_there_is_one(make_study, make
     assert verdict_stage(study(make_search(ordinary(confirm=False, confirmed={}), name="untuned"))) == "fixed"
 
 
-@pytest.mark.parametrize(("repeats", "unit"), [(1, "seed"), (3, "seed"), (4, "repeat")])
-def test_four_searches_of_each_variant_make_the_repeat_the_unit(make_search, repeats, unit):
+@pytest.mark.parametrize(("repeats", "unit"), [(1, "seed"), (2, "repeat"), (4, "repeat")])
+def test_several_searches_of_each_variant_make_the_repeat_the_unit(make_search, repeats, unit):
     found = study(make_search(ordinary(search={"repeats": repeats})))
     assert unit_of(found, "confirm") == unit
     assert unit_of(found, "fixed") == "seed"
@@ -34,22 +37,13 @@ def test_four_searches_of_each_variant_make_the_repeat_the_unit(make_search, rep
 
 def test_of_a_repeat_the_completed_seeds_are_averaged():
     frame = images([("baseline", 0, 7, 1.0), ("baseline", 0, 8, 3.0), ("baseline", 1, 7, 10.0)])
-    assert judged(frame, "repeat")[["seed", PSNR]].values.tolist() == [[0, 2.0], [1, 10.0]]
+    assert averaged(frame, "repeat")[["seed", PSNR]].values.tolist() == [[0, 2.0], [1, 10.0]]
+    assert averaged(frame, "seed") is frame
 
 
-def test_of_a_seed_the_repeats_are_averaged():
-    frame = images([("baseline", 0, 7, 1.0), ("baseline", 0, 8, 3.0), ("baseline", 1, 7, 10.0)])
-    assert judged(frame, "seed")[["seed", PSNR]].values.tolist() == [[7, 5.5], [8, 3.0]]
-
-
-def test_a_score_that_is_missing_in_one_of_them_is_missing():
-    frame = images([("baseline", 0, 7, 1.0), ("baseline", 1, 7, None), ("baseline", 0, 8, 2.0)])
-    assert judged(frame, "seed")[PSNR].isna().tolist() == [True, False]
-
-
-def test_scores_of_one_search_are_judged_as_they_are():
-    frame = images([("baseline", 0, 7, 1.0), ("baseline", 0, 8, 3.0)])
-    assert judged(frame, "seed") is frame
+def test_a_score_that_is_missing_at_one_of_the_seeds_is_missing():
+    frame = images([("baseline", 0, 7, 1.0), ("baseline", 0, 8, None), ("baseline", 1, 9, 2.0)])
+    assert averaged(frame, "repeat")[PSNR].isna().tolist() == [True, False]
 
 
 SHIFTS = {0: -0.3, 1: 0.1, 2: 0.3, 3: 0.7}
@@ -85,11 +79,63 @@ def test_with_four_searches_the_interval_is_over_the_searches(make_search):
     assert set(readings.references["set"]) == {NEW}
 
 
-def test_with_fewer_searches_the_interval_is_over_seeds_averaged_over_the_searches(make_search):
-    _, row = verdict(make_search(several(2)))
-    assert row["seeds"] == 3
-    assert row["difference"] == pytest.approx(-2.1)  # (-0.3 + 0.1) / 2 - 2, for every seed
-    assert row["deviation"] == pytest.approx(0, abs=1e-9)
+@pytest.mark.parametrize("repeats", [2, 3])
+def test_fewer_searches_are_too_few_for_a_verdict_however_many_seeds_they_have(make_search, repeats):
+    _, row = verdict(make_search(several(repeats)))
+    assert row["seeds"] == repeats
+    assert row["difference"] == pytest.approx(sum(SHIFTS[one] for one in range(repeats)) / repeats - 2)
+    assert math.isnan(row["low"])
+    assert row["verdict"] == ""
+    assert f"{repeats} complete repeats of the search, 4 are needed to speak of the component" in row["sentence"]
+
+
+@pytest.mark.parametrize("shift", [0.0, -2.0])
+def test_a_seed_that_broke_down_for_one_variant_is_left_out_for_both(make_search, shift):
+    # seed 1 is worth 10 dB more for both variants; the full model's broke down with it, in three of four repeats
+    confirmed = {
+        (name, repeat, 10 * repeat + seed): {
+            NEW: (20 + 10 * (seed == 1) + 0.1 * repeat + (name != "baseline") * shift,)
+        }
+        for name in ("baseline", "no_attention")
+        for repeat in range(4)
+        for seed in (1, 2, 3)
+    }
+    confirmed |= {("baseline", repeat, 10 * repeat + 1): "DIVERGED" for repeat in range(3)}
+    asked = several(4)
+    folder = make_search(ordinary(tried=asked.tried, choices=asked.choices, confirmed=confirmed, search={"repeats": 4}))
+    _, row = verdict(folder)
+    assert row["difference"] == pytest.approx(shift, abs=1e-12)
+    assert (row["seeds"], row["n_failed"], row["partial"]) == (4, 0, 3)
+    assert row["deviation"] == 0  # what rounding makes of equal differences is no spread
+    assert math.isnan(row["effect"])
+    assert row["p"] == (1.0 if shift == 0 else 0.0)
+    assert row["verdict"] == ("equivalent" if shift == 0 else "helps")
+    assert row["sentence"].endswith("In 3 of 4 repeats a seed is missing.")
+
+
+@pytest.mark.parametrize("repeats", [1, 4])
+def test_the_frame_for_python_gives_the_verdicts_of_the_report(make_search, repeats):
+    folder = make_search(several(repeats))
+    frame, family = load_judged(folder), contrasts(load_variants(folder))
+    found = judge(frame, family, metric=PSNR, higher_is_better=True, margin=0.5).set_index("variant")
+    _, row = verdict(folder)
+    shown = ["difference", "low", "high", "p_adjusted", "seeds", "verdict"]
+    assert found.loc["no_attention", shown].tolist() == row[shown].tolist()
+    assert set(frame["set"]) == {NEW}  # not the images of the search, on which there is no difference
+    assert row["verdict"] == "helps"
+
+
+def test_the_frame_for_python_is_that_of_the_fixed_stage_without_a_search(make_study):
+    folder = make_study()
+    frame = load_judged(folder)
+    assert frame.equals(load_images(folder, stage="fixed"))
+    assert len(compare(frame, metric=PSNR, higher_is_better=True)) == 5
+
+
+def test_while_nothing_is_confirmed_the_frame_for_python_is_empty(make_search):
+    frame = load_judged(make_search(ordinary(confirmed={}, search={"repeats": 4})))
+    assert frame.empty
+    assert compare(frame, metric=PSNR, higher_is_better=True).empty
 
 
 def test_a_broken_confirmation_bounds_the_verdict_by_the_input_of_the_new_images(make_search):

@@ -27,7 +27,7 @@ STUDY = Study("s", Path(), (PSNR, NIQE), "eval/psnr_db", {"eval/psnr_db": 0.5}, 
 ROW = {
     "variant": "no_local_sfp", "compared_to": "baseline", "component": "local_sfp", "present": False,
     "difference": -1.2, "low": -2.0, "high": -0.4, "p": 0.01, "deviation": 0.5, "seeds": 3, "images": 2, "scenes": 2,
-    "verdict": "helps", "why": "",
+    "partial": 0, "verdict": "helps", "why": "",
 }  # fmt: skip
 
 
@@ -72,6 +72,12 @@ def test_very_many_seeds_are_not_counted_out():
 
 def test_without_a_margin_no_number_of_seeds_is_promised():
     assert "No margin was declared" in said(replace(STUDY, matters={}), verdict="undecided")
+
+
+def test_repeats_that_lack_a_seed_are_counted():
+    row = {**ROW, "partial": 1, "seeds": 4}
+    assert sentence(row, STUDY, decimals=2, family=5, unit="repeat").endswith(" In 1 of 4 repeats a seed is missing.")
+    assert "missing" not in said()
 
 
 def test_a_sample_speaks_of_images_like_these():

@@ -88,7 +88,7 @@ def test_a_variant_with_nothing_to_search_says_so(told):
         ("search.choose={best: eval/psnr_db, where: {eval/niqe: <= 4}}", "choice: of each variant the best "
          "eval/psnr_db where eval/niqe <= 4"),
         ("search.objectives={eval/niqe: min}", "choice: of each variant the best eval/niqe"),
-        ("search.total={trials: 20, gpu_hours: 2}", "all searches together: at most 20 trials, 2 gpu-hours"),
+        ("search.total={trials: 20, hours: 2}", "all searches together: at most 20 trials, 2 hours"),
         ("search.patience=5", "they end early when none finds better in 5 suggestions"),
         ("confirm=null", "confirm: none"),
         ("search.repeats=2", "confirm: what each repeat chose, seeds 2, 3, 4, on the images of the search"),

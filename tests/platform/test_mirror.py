@@ -451,10 +451,21 @@ def test_confirming_trials_have_their_name_their_images_and_what_they_confirm(st
     search(study, sets=["SICE"])
     study.add("choice", ["baseline", 0, 0, "highest eval/psnr_db of 1", 0.0])
     study.trial(4, stage="confirm", seed=4, settings=tuned(16), data="e" * 40)
-    study.add("image", [4, 20, "SICE", "dog", "eval/psnr_db", 7.0])
+    study.add("image", *([4, 20, "SICE", name, "eval/psnr_db", value] for name, value in (("dog", 7.0), ("hen", 8.0))))
     copied(study)
-    _, children = runs(client, study)
+    parent, children = runs(client, study)
     run = children[4]
+    apart = {key: value for key, value in run.data.metrics.items() if key.partition("/")[0] in ("night", "SICE")}
+    assert apart == {"SICE/eval/psnr_db": 7.5, "night/eval/psnr_db": 10.0}
+    assert points(client, run, "SICE/eval/psnr_db")[0][0] == 20
+    assert run.data.metrics["eval/psnr_db"] == 10.0  # as reported
+    assert run.data.tags["scored_on"].startswith(
+        "night (seen by the search) and SICE (new): a plain metric is the mean"
+    )
+    assert not [key for key in children[2].data.metrics if key.startswith("night/")]
+    assert "scored_on" not in children[2].data.tags
+    assert parent.data.metrics["search/baseline/confirmed/eval/psnr_db"] == 7.5
+    assert parent.data.tags["search/baseline/confirmed"] == "eval/psnr_db 7.5 (1 of 2 seeds, on SICE)"
     assert run.info.run_name == "baseline · confirm · seed 4"
     assert tags(run, "stage", "suggestion", "chosen") == {"stage": "confirm", "suggestion": "0", "chosen": None}
     assert run.data.params["search/generator.width"] == "16"
@@ -502,6 +513,9 @@ def test_the_studys_run_follows_the_search_to_what_was_promised_and_confirmed(st
         "promised": "eval/psnr_db 10", "confirmed": "eval/psnr_db 10 (1 of 2 seeds)",
     }  # fmt: skip
     assert children[2].data.tags["chosen"] == "baseline"
+    assert parent.data.metrics == {
+        f"{prefix}{what}/eval/psnr_db": 10.0 for what in ("untuned", "promised", "confirmed")
+    }
     study.end()
     copied(study)
     assert runs(client, study)[0].info.status == "KILLED"  # a seed is still to be confirmed
@@ -520,6 +534,13 @@ def test_the_studys_run_follows_the_search_to_what_was_promised_and_confirmed(st
     assert not {f"{prefix}chosen", f"{prefix}promised", f"{prefix}confirmed"} & parent.data.tags.keys()
     assert "chosen" not in children[2].data.tags
     assert parent.info.status == "KILLED"
+    values = {key.removeprefix(prefix): value for key, value in parent.data.metrics.items()}
+    assert values["untuned/eval/psnr_db"] == 10.0
+    assert math.isnan(values["promised/eval/psnr_db"])  # MLflow forgets no metric
+    assert math.isnan(values["confirmed/eval/psnr_db"])
+    before = contents(results)
+    copied(study)
+    assert contents(results) == before
 
 
 def test_of_several_objectives_the_studys_run_has_the_front(study, client):

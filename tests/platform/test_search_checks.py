@@ -232,8 +232,8 @@ def test_a_setting_that_no_variant_searches_is_told_and_one_that_some_do_is_not(
         ("scheduler: {asha: {first_rung: 50}}", "an evaluation step, a multiple of 20 (train.evaluate_every), got 50; "
          "use 40 or 60"),
         ("scheduler: {median: {first_rung: 10}}", "a multiple of 20 (train.evaluate_every), got 10; use 20"),
-        ("scheduler: {hyperband: {first_rung: 20, reduction: 3, brackets: 4}}", "expected at most the 3 brackets that "
-         "240 steps have room for, from rung 20 by factors of 3, got 4"),
+        ("scheduler: {hyperband: {first_rung: 20, reduction: 3, brackets: 5}}", "expected at most the 4 brackets that "
+         "240 steps have room for, from rung 20 by factors of 3, got 5"),
         ("scheduler: {asha: {}, median: {}}", "search.scheduler: expected one scheduler, got asha and median"),
         ("objectives: {eval/luminance_error_levels: up}", "expected 'max' or 'min', got \"up\""),
         ("choose: {best: eval/psnr_db}", "search.choose.best: expected limits on other metrics beside it"),
@@ -328,8 +328,9 @@ def test_a_search_over_the_length_of_training_is_checked_at_both_ends(tmp_path):
         "  scheduler: {asha: {first_rung: 100}}\n"
     )
     found = problems(tmp_path, search)
-    assert "baseline takes 500 steps (train.steps), got 400" in found[0]
-    assert "expected a rung before the last step, which is 100 (train.steps)" in found[1]
+    assert "a budget in steps needs trainings of one length" in " ".join(found)
+    assert "baseline takes 500 steps (train.steps), got 400" in " ".join(found)
+    assert "expected a rung before the last step, which is 100 (train.steps)" in found[-1]
 
 
 def test_cautions_say_what_is_only_tried_and_what_has_nothing_to_search(tmp_path):

@@ -130,3 +130,39 @@ def test_more_seeds_of_the_search_train_only_what_is_missing(tmp_path):
     seeds = rows(folder, "SELECT seed, count(*) FROM cell WHERE stage = 'search' AND variant = 'baseline' GROUP BY 1")
     assert seeds == [(1, 6), (2, 6)]
     assert rows(folder, "SELECT max(n) FROM (SELECT count(*) n FROM attempt GROUP BY trial)") == [(1,)]
+
+
+def test_what_another_rule_or_objective_stopped_is_left_out_and_comes_back_with_it(tmp_path, said):
+    asha = {"asha": {"first_rung": 20, "reduction": 3}}
+    folder = run(study(tmp_path, search={"scheduler": asha}), tmp_path / "out")
+    before, stopped = suggestions(folder), states(folder)["baseline", "STOPPED"]
+    run(study(tmp_path, search={"scheduler": "none"}), folder)
+    assert (
+        list(left_out(folder).values()) == ["it was stopped early under another rule or by another objective"] * stopped
+    )
+    assert states(folder) == {(name, "COMPLETED"): 9 for name in VARIANTS}
+    assert any("stopped early under another rule" in text for text in said)
+    run(study(tmp_path, search={"scheduler": asha}), folder)
+    assert set(left_out(folder).values()) == {"the budget has no room for it"}
+    assert suggestions(folder) == before
+
+
+def test_more_seeds_to_confirm_leave_every_repeat_as_it_is(tmp_path):
+    folder = run(study(tmp_path, search={"repeats": 2}, confirm={"seeds": 2}), tmp_path / "out")
+    before = [suggestions(folder, repeat=repeat) for repeat in (0, 1)]
+    run(study(tmp_path, search={"repeats": 2}, confirm={"seeds": 4}), folder)
+    assert [suggestions(folder, repeat=repeat) for repeat in (0, 1)] == before
+    assert left_out(folder) == {}
+
+
+def test_first_points_are_the_same_for_all_after_a_change_that_leaves_everything_out(tmp_path):
+    folder = run(study(tmp_path), tmp_path / "out")
+    run(study(tmp_path, "train.batch=3"), folder)
+    first = [suggestions(folder, name)[:3] for name in VARIANTS]
+    assert first[0] == first[1] == first[2]
+
+
+def test_a_search_that_comes_or_goes_is_one_deviation(tmp_path, said):
+    folder = run(study(tmp_path, "search=null", "confirm=null"), tmp_path / "out")
+    run(study(tmp_path), folder)
+    assert said == ["search: added", "confirm: added"]

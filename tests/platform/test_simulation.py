@@ -1,6 +1,7 @@
 """Whole studies with a search, simulated: budgets, stages, determinism, and what a killed driver leaves."""
 
 import math
+import sqlite3
 
 import numpy as np
 import pytest
@@ -105,8 +106,12 @@ def test_repeats_have_suggestions_of_their_own_and_are_all_confirmed(tmp_path):
     assert tried[0][1:] != tried[1][1:] != tried[2][1:]
     assert states(folder, "confirm") == {(name, "COMPLETED"): 9 for name in VARIANTS}
     query = "SELECT repeat, group_concat(DISTINCT seed) FROM cell WHERE stage = ? GROUP BY repeat"
-    assert rows(folder, query, "search") == [(0, "1"), (1, "6"), (2, "11")]  # repeats that share no luck
-    assert rows(folder, query, "confirm") == [(0, "2,3,4"), (1, "7,8,9"), (2, "12,13,14")]
+    assert rows(folder, query, "search") == [(0, "1"), (1, "1000004"), (2, "2000007")]  # repeats that share no luck
+    assert rows(folder, query, "confirm") == [
+        (0, "2,3,4"),
+        (1, "1000005,1000006,1000007"),
+        (2, "2000008,2000009,2000010"),
+    ]
 
 
 def test_confirming_trials_are_scored_on_images_of_their_own(tmp_path):
@@ -196,3 +201,82 @@ def test_tpe_finds_better_settings_than_its_first_points(tmp_path):
     ]
     assert max(values[6:]) > max(values[:6])
     assert math.isclose(max(values), 20, abs_tol=1.0)
+
+
+# --- what several trials or searches share ---------------------------------------------------------------------------
+
+
+def test_a_budget_in_steps_counts_what_the_seeds_of_a_stopped_suggestion_really_trained(tmp_path):
+    found = study(tmp_path, search={"trials": None, "steps": 4000, "seeds": 2, "scheduler": ASHA}, confirm={"seeds": 1})
+    folder = run(found, tmp_path / "out", capacity=4)
+    query = (
+        "SELECT variant, sum((SELECT max(step) FROM step WHERE step.trial = cell.trial)) FROM cell "
+        "WHERE stage = 'search' GROUP BY variant"
+    )
+    assert all(3600 < steps <= 4000 for _, steps in rows(folder, query))
+
+
+def test_a_cap_holds_for_budgets_in_steps_too(tmp_path):
+    search = {"trials": None, "steps": 5000, "scheduler": ASHA, "total": {"trials": 30}}
+    folder = run(study(tmp_path, search=search), tmp_path / "out", capacity=2)
+    assert rows(folder, "SELECT count(*) FROM suggestion") == [(30,)]
+
+
+def test_what_one_search_stopped_another_lets_go_on_if_it_is_good_there(tmp_path):
+    components = {"fewer": {"local.patches": 1}}
+    search = {"trials": 18, "scheduler": ASHA, "objectives": {"eval/psnr_db": "max"}}
+    folder = run(study(tmp_path, components=components, search=search), tmp_path / "out", capacity=2)
+    query = (
+        "SELECT cell.number, state, value FROM cell JOIN trial ON trial.number = cell.trial JOIN report USING (trial) "
+        "WHERE stage = 'search' AND variant = 'no_fewer' AND metric = 'eval/psnr_db' AND step = 20"
+    )
+    at_rung = rows(folder, query)
+    best = max(at_rung, key=lambda row: row[2])
+    assert best[1] == "COMPLETED"
+
+
+def test_patience_is_asked_of_the_searches_that_go_on_alone(tmp_path):
+    constant = lambda settings, seed: {step: {"eval/psnr_db": 1.0} for step in range(10, 101, 10)}  # noqa: E731
+    small = {"loss.sfp_global": 0.2, "loss.sfp_local": 0.2}
+    found = study(tmp_path, components={"sfp": small}, search={"trials": 60, "patience": 5})
+    folder = run(found, tmp_path / "out", curve=constant)
+    assert len(suggestions(folder)) < 15
+
+
+def test_dead_time_after_a_kill_is_no_training(tmp_path):
+    found = study(tmp_path, search={"trials": 9, "total": {"hours": 100}})
+    folder = tmp_path / "out"
+    with pytest.raises(KilledError):
+        run(found, folder, reports=70)
+    db = sqlite3.connect(folder / "ledger.db")
+    with db:  # the machine was off for a month
+        db.execute("INSERT OR REPLACE INTO study VALUES ('simulated_until', ?)", (str(1_790_000_000.0 + 30 * 86400),))
+    db.close()
+    run(found, folder)
+    assert states(folder) == {(name, "COMPLETED"): 9 for name in VARIANTS}
+
+
+def test_a_trial_that_another_stage_needs_is_never_stopped(tmp_path):
+    def poor(settings, seed):  # the spec's own settings are the worst of all
+        own = settings["loss"]["sfp_global"] == 0.3
+        return {
+            step: {"eval/psnr_db": -step if own else one["eval/psnr_db"]} for step, one in curve(settings, seed).items()
+        }
+
+    folder = run(study(tmp_path, search={"trials": 12, "scheduler": ASHA}), tmp_path / "out", curve=poor, capacity=3)
+    assert states(folder, "fixed") == {(name, "COMPLETED"): 2 for name in VARIANTS}
+
+
+def test_a_driver_that_dies_between_a_stop_and_its_end_does_not_train_on(tmp_path):
+    found = study(tmp_path, search={"scheduler": ASHA})
+    folder = run(found, tmp_path / "out")
+    ((trial, step),) = rows(folder, "SELECT trial, rung FROM decision WHERE what = 'stop' LIMIT 1")
+    db = sqlite3.connect(folder / "ledger.db")
+    with db:  # as a driver leaves it that was killed right after the decision
+        db.execute("UPDATE trial SET state = 'RUNNING', ended = NULL WHERE number = ?", (trial,))
+        db.execute("UPDATE attempt SET ended = NULL, outcome = NULL WHERE trial = ?", (trial,))
+    db.close()
+    run(found, folder)
+    assert rows(folder, "SELECT state FROM trial WHERE number = ?", trial) == [("STOPPED",)]
+    assert rows(folder, "SELECT max(step), count(*) FROM step WHERE trial = ?", trial)[0][0] == step
+    assert rows(folder, "SELECT count(*) FROM attempt WHERE trial = ?", trial) == [(1,)]

@@ -81,7 +81,7 @@ def test_a_component_value_out_of_range_names_the_component(tmp_path):
         ("study: a\nstudy: b", "found duplicate key"),
         ("- a", "line 1: expected `key: value` pairs, got a list"),
         ("", "line 1: expected `key: value` pairs, got nothing"),
-        ("study: !!python/object/apply:os.getcwd []", "study"),
+        ("study: !!python/object/apply:os.getcwd []", "line 1: a spec holds plain values, but here is a tag (!!py"),
         ("study: s\ntrain: 3", "train: expected `key: value` pairs, got 3"),
         ("study: s\nseeds: 0", "expected a number of seeds from 1 to 10000, or a list of different seeds, got 0"),
         ("study: s\nseeds: [1, 1]", "or a list of different seeds, got [1, 1]"),
@@ -231,3 +231,41 @@ def test_files_in_the_trainers_settings_lie_beside_the_spec_and_those_of_set_in_
     assert made.spec.components["start"] == {"init": str(tmp_path / "other.pth")}
     assert made.spec.components["features"] == {"vgg.weights": "random"}
     assert study(tmp_path, "train.init=mine.pth", text=text).config.init == str(Path.cwd() / "mine.pth")
+
+
+def test_a_file_names_servers_alone_and_the_command_line_any_store(tmp_path):
+    text = "study: s\ntracking: {uri: 'sqlite:////tmp/elsewhere.db'}\n"
+    said = problems(tmp_path, text)
+    assert said[0].startswith("line 2, tracking.uri: expected the address of a server, such as http://127.0.0.1:5000")
+    assert study(tmp_path, text="study: s\ntracking: {uri: 'http://h:1'}\n").spec.tracking.uri == "http://h:1"
+    assert study(tmp_path, "tracking.uri=sqlite:////tmp/x.db").spec.tracking.uri == "sqlite:////tmp/x.db"
+
+
+def test_more_trials_than_a_ledger_is_made_for_are_refused(tmp_path):
+    components = ", ".join(f"c{n}: {{loss.identity: {n + 1}}}" for n in range(10))
+    said = problems(tmp_path, f"study: s\ncomponents: {{{components}}}\nseeds: 10000\n")
+    assert said == ["line 3, seeds: expected at most 100000 trials, got 11 variants x 10000 seeds"]
+    search = "search: {trials: 2, space: {loss.identity: {float: [1, 2]}}, repeats: 1000}\nconfirm: {seeds: 101}\n"
+    said = problems(tmp_path, f"study: s\n{search}")
+    assert said == [
+        "line 3, confirm.seeds: expected at most 100000 trials to confirm, got 1 variants x 1000 repeats x 101 seeds"
+    ]
+    said = problems(tmp_path, f"study: s\nseeds: [{', '.join(map(str, range(10_001)))}]\n")
+    assert said == ["line 2, seeds: expected at most 10000 seeds, got a list of 10001"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("a\x1b[31m=1", "--set: expected path=value, but here is the character U+001B"),
+        ("\udcff=1", "--set: expected path=value, but here is the character U+DCFF"),
+        (f"data.{'a.' * 3000}a=1", "--set: expected at most 30 parts between dots, got 3002"),
+        ("data=\x1b[31m", "--set data=...: the value is not YAML: unacceptable character #x001b"),
+    ],
+)
+def test_a_setting_that_cannot_be_shown_is_not_shown(tmp_path, setting, said):
+    assert problems(tmp_path, "study: s\n", setting)[0].startswith(said)
+
+
+def test_the_name_of_a_file_that_is_too_long_is_no_file(tmp_path):
+    assert "expected a file of weights" in problems(tmp_path, f"study: s\nreference: {{a: {'x' * 300}}}\n")[0]

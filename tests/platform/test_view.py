@@ -50,7 +50,7 @@ def test_the_table_shows_each_variant_with_its_running_trials():
     text = console.file.getvalue()
     assert "PSNR (dB)" in text
     assert "14.000" in text
-    assert "seed 1   25 %  12.00" in text
+    assert "baseline  seed 1  25 %  12.00" in text
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(7.6, "8 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")])
@@ -104,15 +104,55 @@ def drawn(now, width=160):
 
 def test_a_search_counts_what_is_still_to_come_into_being(tmp_path):
     now = looked(searching(tmp_path))
-    assert (now.trials, now.ended, now.stage) == (2 + 8 + 4, 6, "search")
+    # of 2 + 8 + 4 places 7 are there, and one of the 6 trials in them fills two
+    assert (now.trials, now.at_most, now.ended, now.stage) == (6 + 7, True, 5, "search")
     assert now.search.waiting("search") == 8 - 5
-    assert now.rows == [Row("baseline", 1, 1, 12.0), Row("no_x", 1, 1, 8.0)]
+    assert now.rows == [Row("baseline", 1, 1, 11.0), Row("no_x", 1, 1, 8.0)]  # the mean of the last two evaluations
     assert now.running == [Running("no_x", 1, 10, 40, 7.0, 10.0, "search", 0, 1)]
 
 
-def test_a_ledger_without_that_count_counts_the_cells_that_there_are(tmp_path):
+def test_a_ledger_without_that_count_counts_the_trials_that_there_are(tmp_path):
     now = looked(searching(tmp_path, expected={}))
-    assert (now.trials, now.ended) == (7, 6)
+    assert (now.trials, now.at_most, now.ended) == (6, False, 5)
+
+
+def test_untuned_is_worth_what_the_search_and_its_confirmation_take_the_same_trial_to_be_worth(tmp_path):
+    ledger = SearchLedger(tmp_path / "ledger.db", at=3)
+    trial = ledger.trial("fixed", "baseline", psnr=(1.0, 10.0, 12.0, 17.0))
+    ledger.fill(trial, "search", "baseline")
+    ledger.fill(trial, "confirm", "baseline")
+    ledger.choose("baseline", 0)
+    now = looked(ledger)
+    standing = now.search.standings[0]
+    assert now.rows[0].value == standing.best[PSNR] == standing.confirmed.values[PSNR] == 13.0
+
+
+def test_an_evaluation_without_a_value_makes_no_number_of_the_others(tmp_path):
+    ledger = SearchLedger(tmp_path / "ledger.db", search=None, confirm=None, expected={})
+    ledger.trial("fixed", "baseline", psnr=(1.0, 10.0, 12.0))
+    ledger.trial("fixed", "baseline", psnr=(1.0, None, 12.0), seed=2)
+    assert looked(ledger).rows == [Row("baseline", 2, 2, 11.0)]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 150])
+def test_at_any_width_every_number_is_whole_and_a_running_trial_has_a_line(tmp_path, width):
+    two = SEARCH | {"objectives": {PSNR: "max", NIQE: "min"}, "repeats": 2}
+    ledger = searching(tmp_path, search=two)
+    ledger.db.execute("UPDATE variant SET name = 'no_local_discriminator' WHERE name = 'no_x'")
+    ledger.db.execute("UPDATE cell SET variant = 'no_local_discriminator' WHERE variant = 'no_x'")
+    ledger.trial("confirm", "no_local_discriminator", "RUNNING", psnr=(12.0,), seed=3, repeat=1)
+    console = Console(file=StringIO(), width=width)
+    console.print(picture(looked(ledger), "searched", METRICS[0], 75, 2))
+    text = console.file.getvalue()
+    assert "\u2026" not in text
+    lines = [line.split() for line in text.splitlines()]
+    assert all(len(line.rstrip()) <= width for line in text.splitlines())
+    (baseline,) = [line for line in lines if line[:1] == ["baseline"]]
+    assert {"3/8", "15.000"} <= set(baseline)
+    assert ["no_local_discriminator", "search", "1", "repeat", "0", "25", "%", "7.00"] in lines
+    assert ["no_local_discriminator", "confirm", "seed", "3", "repeat", "1", "25", "%", "12.00"] in lines
+    assert ("in a wider terminal: " in text) == (width < 150)
+    assert ("11.000" in baseline) == (width >= 80)
 
 
 def test_a_trial_that_runs_for_several_stages_is_shown_once_in_the_first(tmp_path):
@@ -125,19 +165,20 @@ def test_a_trial_that_runs_for_several_stages_is_shown_once_in_the_first(tmp_pat
 def test_the_table_of_a_search_shows_untuned_budget_best_and_what_was_stopped(tmp_path):
     lines = drawn(looked(searching(tmp_path)))
     assert lines[0].startswith("searched · search")
-    assert "6 of 14 trials have a result" in lines[0]
-    heads, baseline, no_x = lines[2:5]
-    assert heads == ("variant untuned PSNR (dB) search stopped diverged best PSNR (dB) confirmed PSNR (dB) running")
-    assert baseline == "baseline 1/1 12.000 3/4 1 0 15.000"
-    assert no_x == "no_x 1/1 8.000 1/4 0 1 search 1 25 % 7.00"
+    assert "5 of at most 13 trials have a result" in lines[0]
+    heads, baseline, no_x, _, running = lines[2:]
+    assert heads == "variant untuned PSNR (dB) search stopped diverged best PSNR (dB) confirmed PSNR (dB)"
+    assert baseline == "baseline 1/1 11.000 3/4 1 0 15.000"
+    assert no_x == "no_x 1/1 8.000 1/4 0 1"
+    assert running == "no_x search 1 25 % 7.00"
 
 
 def test_a_front_is_shown_by_its_size_and_the_best_of_each_objective(tmp_path):
     two = SEARCH | {"objectives": {PSNR: "max", NIQE: "min"}}
     now = looked(searching(tmp_path, search=two, confirm=None, expected={"fixed": 2, "search": 8, "confirm": 0}))
     heads, baseline, _ = drawn(now)[2:5]
-    assert "best PSNR (dB) best NIQE front running" in heads
-    assert baseline == "baseline 1/1 12.000 3/4 1 0 15.000 5.000 1"
+    assert heads.endswith("best PSNR (dB) best NIQE front")
+    assert baseline == "baseline 1/1 11.000 3/4 1 0 15.000 5.000 1"
     assert "baseline 3/4 (1 stopped) best PSNR (dB) 15.000, NIQE 5.000, front of 1" in summary(now, 75, 2)
 
 
@@ -151,17 +192,19 @@ def test_what_is_confirmed_is_shown_with_its_mean(tmp_path):
     ledger.trial("confirm", "baseline", psnr=(12.0, 13.0), seed=2)
     ledger.trial("confirm", "baseline", "RUNNING", psnr=(12.0,), seed=3, repeat=1)
     now = looked(ledger)
-    assert (now.trials, now.stage) == (2 + 5 + 4, "confirm")  # no_x chose nothing, and no search goes on
+    # no_x chose nothing, and no search goes on: 2 of the 4 that confirm are still to come
+    assert (now.trials, now.ended, now.stage) == (8 + 2, 7, "confirm")
     lines = drawn(now)
-    assert lines[3] == "baseline 1/1 12.000 3/8 1 0 15.000 1/4 12.500 confirm seed 3 repeat 1 25 % 12.00"
+    assert lines[3] == "baseline 1/1 11.000 3/8 1 0 15.000 1/4 12.500"
     assert lines[4].endswith("nothing chosen")
+    assert lines[6] == "baseline confirm seed 3 repeat 1 25 % 12.00"
     assert "confirmed 1/4 12.500" in summary(now, 75, 2)
 
 
 def test_the_line_names_the_stage_and_where_every_search_stands(tmp_path):
     line = summary(looked(searching(tmp_path)), 75, 2)
     assert line.startswith(
-        "search · 6 of 14 trials have a result · 1 running · 1 DIVERGED · "
+        "search · 5 of at most 13 trials have a result · 1 running · 1 DIVERGED · "
         "baseline 3/4 (1 stopped) best PSNR (dB) 15.000 · no_x 1/4 (1 diverged) · 1 min 15 s so far · about "
     )
 

@@ -1,0 +1,106 @@
+"""One metric of all variants, ready to be compared: scores by observation, seed and image, and their differences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.errors import StatisticsError
+from analysis.statistics import Floats, Images
+
+__all__ = ["Cube", "cube_of", "differences", "observed", "units"]
+
+ROUNDING = 1e-12
+"""What differs by less than this share of the largest score is the same."""
+
+
+@dataclass(frozen=True)
+class Cube:
+    """One metric of all variants.
+
+    Args:
+        metric: its key.
+        unit: what one observation is: a `seed`, or a `repeat`.
+        seeds: the number of seeds of each observation.
+        images: (set, image) of each of I.
+        scenes: of each image, (I,).
+        scores: of each variant (its seeds, I), by observation and seed.
+        rounding: what is smaller is none.
+    """
+
+    metric: str
+    unit: str
+    seeds: pd.Series[int]
+    images: list[Any]
+    scenes: npt.NDArray[np.int64]
+    scores: dict[str, pd.DataFrame]
+    rounding: float
+
+
+def cube_of(images: pd.DataFrame, metric: str) -> Cube:
+    """Return the scores of a metric, from a frame as `analysis.judge` takes it; images that nobody has it on left out.
+
+    Raises:
+        StatisticsError: if the frame has no such metric, more than one stage, or a trial's image twice.
+    """
+    if metric not in images:
+        raise StatisticsError(f"no metric {metric!r} among the scores; there are {', '.join(map(str, images))}")
+    if "stage" in images and images["stage"].nunique() > 1:
+        raise StatisticsError(f"expected the scores of one stage, got {', '.join(images['stage'].unique())}")
+    unit = "repeat" if "observation" in images else "seed"
+    images = images if unit == "repeat" else images.assign(observation=images["seed"])
+    if images.duplicated(["variant", "observation", "seed", "set", "image"]).any():
+        raise StatisticsError("expected one score for each variant, seed, set and image, but some come twice")
+    rows = ["variant", "observation", "seed"]
+    wide = images.pivot(index=rows, columns=["set", "image"], values=metric).astype(float)
+    wide = wide.where(np.isfinite(wide))
+    wide = wide.loc[:, wide.notna().any()]
+    shown = images.assign(scene=images.get("scene", images["image"])).drop_duplicates(["set", "image"])
+    shown = shown.set_index(["set", "image"]).reindex(wide.columns).reset_index()
+    scenes = np.asarray(shown.groupby(["set", "scene"]).ngroup(), dtype=np.int64)
+    scores = {str(name): part.droplevel("variant") for name, part in wide.groupby(level="variant")}
+    seeds = images.groupby("observation")["seed"].nunique()
+    rounding = ROUNDING * float(np.nanmax(np.abs(wide.to_numpy()))) if wide.size else 0.0
+    return Cube(metric, unit, seeds, wide.columns.tolist(), scenes, scores, rounding)
+
+
+def differences(cube: Cube, variant: str, compared_to: str) -> tuple[pd.DataFrame, str]:
+    """Return variant minus compared_to, complete seeds x images by observation and seed, and why there are none."""
+    absent = [name for name in (variant, compared_to) if name not in cube.scores]
+    if absent or not cube.images:
+        reason = f"no completed trial of {' and of '.join(absent)}" if absent else f"no image has {cube.metric}"
+        return _nothing(cube), reason
+    scores, others = (cube.scores[name] for name in (variant, compared_to))
+    shared = scores.index.intersection(others.index).sort_values()
+    d = scores.loc[shared] - others.loc[shared]
+    holes = d.isna()
+    missing = [cube.images[place] for place in np.flatnonzero(holes.any(axis=0))]
+    reason = f"{cube.metric} is missing for {_named(missing)}" if missing else f"no {cube.unit} is completed for both"
+    return d[~holes.any(axis=1)], reason
+
+
+def _nothing(cube: Cube) -> pd.DataFrame:
+    index = pd.MultiIndex.from_arrays([[], []], names=["observation", "seed"])
+    return pd.DataFrame(index=index, columns=range(len(cube.images)), dtype=float)
+
+
+def observed(pairs: pd.DataFrame) -> Floats:
+    """Return observations x images: the mean over the seeds of each observation."""
+    return pairs.groupby(level="observation").mean().to_numpy()
+
+
+def units(d: Floats, cube: Cube, images_are: Images) -> Floats:
+    """Return seeds x units: the unit is the image, or the scene where the images are a sample."""
+    if images_are == "these" or d.size == 0:
+        return d
+    return np.stack([d[:, cube.scenes == scene].mean(axis=1) for scene in np.unique(cube.scenes)], axis=1)
+
+
+def _named(images: Sequence[Any], most: int = 3) -> str:
+    names = [f"{of_set}/{image}" for of_set, image in images]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
