@@ -84,12 +84,7 @@ def digest(data: Data) -> str:
     """
     total = hashlib.sha256()
     for role, path in _files(data):
-        try:
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise DataError(f"{path}: the file cannot be read ({error.strerror})") from error
-        total.update(json.dumps([role, path.name, content]).encode())
+        total.update(json.dumps([role, path.name, _content(path)]).encode())
     return total.hexdigest()[:32]
 
 
@@ -150,7 +145,35 @@ def check(config: Config, data: Data) -> list[str]:
                 f"data.confirm.{name}: expected images that the search never sees, but {wanted.low} is also "
                 f"data.evaluate.{other}"
             )
-    return problems
+    return problems if problems else _seen(data)
+
+
+def _seen(data: Data) -> list[str]:
+    """Return which images to confirm on are trained or scored on before, by their contents; the data are sound."""
+    known = {_content(path): path for _, path in _files(data)} if data.confirm else {}
+    found = [
+        (name, member.low, known[_content(member.low)])
+        for name, wanted in sorted(data.confirm.items())
+        for member in sets.members(wanted)
+        if _content(member.low) in known
+    ]
+    return [
+        f"data.confirm.{name}: expected images that the search never sees, but {path} has the content of {other}"
+        for name, path, other in found[:3]
+    ]
+
+
+def _content(path: Path) -> str:
+    """Return the SHA-256 of a file.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: the file cannot be read ({error.strerror})") from error
 
 
 def misfits(config: Config, data: Data) -> list[str]:

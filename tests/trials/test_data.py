@@ -207,6 +207,14 @@ def test_confirming_on_the_searched_images_is_a_problem(folders):
     assert problem.endswith("data.evaluate.DICM")
 
 
+@pytest.mark.parametrize("name", ["DICM/2", "low/a"])
+def test_confirming_on_a_copy_of_what_was_seen_is_a_problem(folders, name):
+    (folders / "SICE" / "copy.png").write_bytes((folders / f"{name}.png").read_bytes())
+    [problem] = data.check(CROP_64, settings(folders))
+    assert problem.startswith("data.confirm.SICE: expected images that the search never sees, but ")
+    assert problem.endswith(f"{folders / name}.png")
+
+
 def test_missing_photographs_are_problems(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert len(data.check(CROP_64, Data())) == 6
