@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -17,6 +18,7 @@ from analysis.tables import Readings, Tables
 
 __all__ = ["markdown", "show"]
 
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
 PIPE_COLUMNS = 200
 BAR = "\\|"
 GAP = 3
@@ -53,7 +55,8 @@ def markdown(readings: Readings, tables: Tables, *, search: SearchPart | None = 
     parts.append(shown.scored(readings))
     if len(readings.trials) > shown.ROWS:
         parts.append(f"The first {shown.ROWS} of {len(readings.trials):,}; all are in trials.csv.")
-    return "\n\n".join(part for part in parts if part) + "\n"
+    text = "\n\n".join(part for part in parts if part) + "\n"
+    return _TAG.sub(r"\\<", text)  # a name or a message may look like HTML, which Markdown would pass on
 
 
 def show(readings: Readings, tables: Tables, *, path: Path, search: SearchPart | None = None) -> None:

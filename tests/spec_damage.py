@@ -41,7 +41,7 @@ design: leave-one-out
 seeds: [3, 5, 8]
 search:
   trials: 6
-  total: {trials: 100, hours: 5, gpu_hours: 2.5}
+  total: {trials: 100, hours: 5}
   objectives: {eval/psnr_db: max, eval/niqe: min}
   choose: {best: eval/psnr_db, where: {eval/niqe: <= 7}}
   space:
