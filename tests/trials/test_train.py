@@ -129,13 +129,14 @@ def test_equal_seeds_train_equally_and_another_seed_or_stream_does_not(tiny, fol
     assert not equal(final["a"], final["d"])
 
 
-def test_a_checkpoint_stays_until_the_report_after_the_next_is_asked_for(tiny, folders, tmp_path):
+def test_two_checkpoints_stay_beside_the_newest_until_the_next_report_and_one_at_the_end(tiny, folders, tmp_path):
     present = []
     for report in train(tiny({"steps": 8}), folders, seed=0, folder=tmp_path):
         assert (tmp_path / report.checkpoint).is_file()
         present.append(sorted(path.name for path in tmp_path.glob("*.pt*")))
     two, four, six, eight = (f"checkpoint-{step}.pt" for step in (2, 4, 6, 8))
-    assert present == [[two], [two, four], [four, six], [six, eight, "generator.pt"]]
+    assert present == [[two], [two, four], [two, four, six], [four, six, eight, "generator.pt"]]
+    assert sorted(path.name for path in tmp_path.glob("*.pt*")) == [eight, "generator.pt"]
 
 
 @pytest.mark.parametrize("steps", [8, 60])
