@@ -4,7 +4,7 @@ BIN := .venv/bin
 SPEC ?= ablation.yaml
 STUDY ?= components
 
-.PHONY: help install sweep report mlflow test test-all coverage lint benchmarks clean
+.PHONY: help install sweep report mlflow test test-all coverage fuzz chaos lint benchmarks clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -42,6 +42,12 @@ lint: install    ## format, style, types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/python -m mypy
 	PYTHONPATH=. $(BIN)/lint-imports
+
+fuzz: install    ## 1,000 damaged or hostile specs: each refused in sentences, or planned
+	$(BIN)/python tests/fuzz.py --cases 1000
+
+chaos: install   ## studies killed at random moments and resumed; their tables equal undisturbed ones
+	$(BIN)/python -m tests.platform.chaos
 
 benchmarks: install ## what is fast, measured against a rival
 	for script in benchmarks/*.py; do PYTHONPATH=. $(BIN)/python $$script --quick || exit 1; done

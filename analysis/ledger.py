@@ -11,13 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from analysis import schema
 from analysis.errors import StudyError
-from analysis.statistics import Images
+
+if TYPE_CHECKING:  # pandas takes half a second, which whoever reads plain rows need not wait for
+    import pandas as pd
+
+    from analysis.statistics import Images
 
 __all__ = [
     "QUALITY", "RESULTS", "Confirm", "Ledger", "Metric", "Search", "Study", "StudyLike", "open_ledger", "study_folder",
@@ -180,6 +182,8 @@ class Ledger:
 
     def frame(self, query: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
         """Return the rows of a query."""
+        import pandas as pd
+
         cursor = self.connection.execute(query, parameters)
         return pd.DataFrame(cursor.fetchall(), columns=[column[0] for column in cursor.description])
 

@@ -39,7 +39,7 @@ def show(study: Study, cells: Sequence[Cell], folder: Path, console: Console) ->
         compared = named[variant.compared_to] if variant.compared_to else variant
         by = [f"{path}: {shown(value)}" for path, value in changes(variant, compared, study.config).items()]
         table.add_row(
-            variant.name, variant.compared_to or "", ", ".join(by) or ("other seeds" if variant.stream else "")
+            variant.name, variant.compared_to or "", Text(", ".join(by) or ("other seeds" if variant.stream else ""))
         )
         without[variant.name] = inert(study.trainer, study.config, variant.overrides)
     console.print(table)
@@ -53,18 +53,25 @@ def show(study: Study, cells: Sequence[Cell], folder: Path, console: Console) ->
     seeds = _listed(spec.seed_list)
     threads = max(1, int(spec.resources.cpu))
     try:
-        one = study.trainer.seconds(study.config, study.data, threads=threads)
+        one: float | None = study.trainer.seconds(study.config, study.data, threads=threads)
     except ValueError as error:
         raise SweepError(f"no trial can be trained: {error}") from None
+    except MemoryError:
+        one = None
     slots = max(1, int((os.cpu_count() or 1) // spec.resources.cpu))
     most = at_most(study)
     later = max(0, most[SEARCH] + most[CONFIRM] - _later_results(folder / "ledger.db", spec.analysis.primary))
     bound = ", the search's not stopped early" if most[SEARCH] else ""
+    takes = (
+        "a trial needs more memory than there is here, so the time it takes is not known"
+        if one is None
+        else f"a trial takes about {clock(one)} here, so {'at most ' if bound else ''}"
+        f"{clock(one * -(-(left + later) // slots))} with {slots} at a time{bound}"
+    )
     console.print(
         f"{len(cells)} trials (seeds {seeds}), {left} still to train\n"
         + (f"of the search and its confirmation at most {later} still to train\n" if most[SEARCH] else "")
-        + f"a trial takes about {clock(one)} here, so {'at most ' if bound else ''}"
-        f"{clock(one * -(-(left + later) // slots))} with {slots} at a time{bound}\n"
+        + f"{takes}\n"
         f"results go to {folder}",
         markup=False,
         highlight=False,

@@ -9,6 +9,9 @@ from typing import Any
 
 __all__ = ["LedgerError", "Problem", "SpecError", "SweepError", "full", "nearly_full", "shown"]
 
+MOST_TOLD = 50
+"""Problems that a message lists; more are counted."""
+
 
 class SweepError(Exception):
     """Root of the platform's errors; the message is one that a user can act on.
@@ -36,7 +39,9 @@ class SpecError(SweepError):
     def __init__(self, source: str, problems: list[Problem]) -> None:
         self.problems = problems
         count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
-        super().__init__("\n  ".join([f"{source}: {count}", *map(str, problems)]))
+        rest = len(problems) - MOST_TOLD
+        more = [f"... and {rest} more: mend these first"] if rest > 0 else []
+        super().__init__("\n  ".join([f"{source}: {count}", *map(str, problems[:MOST_TOLD]), *more]))
 
 
 class LedgerError(SweepError):
@@ -48,10 +53,13 @@ def full(folder: Path, said: str) -> str:
     return f"the storage {folder} is full ({said}); make room, then the same command goes on"
 
 
-def nearly_full(folder: Path, free: int) -> str:
-    """Return the sentence about a folder with too little room left, `free` bytes, for another trial to start."""
-    left = f"{free / 2**20:.0f} MiB"
-    return f"the storage {folder} is nearly full, {left} are free; make room, then the same command goes on"
+def nearly_full(folder: Path, free: int, needed: int) -> str:
+    """Return the sentence about a folder with too little room left for another trial to start, both in bytes."""
+    left, least = f"{free / 2**20:.0f} MiB", f"{-(-needed // 2**20)} MiB"
+    return (
+        f"the storage {folder} is nearly full: {left} are free, and a trial starts with {least} or more; make room, "
+        "then the same command goes on"
+    )
 
 
 def shown(value: Any) -> str:

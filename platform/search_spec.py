@@ -26,6 +26,8 @@ __all__ = [
 
 Direction = Literal["max", "min"]
 KINDS = ("float", "int", "choice")
+MOST_CHOICES = 1000
+"""Every one of them is checked against the trainer."""
 _LIMIT = re.compile(r"\s*(<=|>=|<|>)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*")
 
 
@@ -99,6 +101,8 @@ _FORMS = "one of `float: [low, high]`, `int: [low, high]` and `choice: [value, v
 def _choice_faults(choices: Any) -> list[str]:
     if not isinstance(choices, list) or not all(_scalar(one) for one in choices):
         return [f"expected a list of numbers, texts, true, false or null to choose from, got {shown(choices)}"]
+    if len(choices) > MOST_CHOICES:
+        return [f"expected at most {MOST_CHOICES} values to choose from, got {len(choices)}; use a range"]
     twice = [one for n, one in enumerate(choices) if one in choices[:n]]
     if twice:
         return [f"{shown(twice[0])} stands twice among the choices {shown(choices)}; remove one"]

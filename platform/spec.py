@@ -19,6 +19,8 @@ __all__ = ["Analysis", "Spec", "Study"]
 Overrides = dict[str, Any]
 LEARNLESS = ("input", "gain", "gamma", "normal")
 """Rows and pictures that every study has."""
+MOST_VARIANTS = 200
+"""Each is checked against the trainer, and with a search against its space, before anything starts."""
 
 
 class Analysis(Section):
@@ -43,8 +45,8 @@ class Analysis(Section):
 class Resources(Section):
     """What one trial needs."""
 
-    cpu: float = Field(1, gt=0)
-    gpu: float = Field(0, ge=0)
+    cpu: float = Field(1, ge=1e-3, le=1e4)
+    gpu: float = Field(0, ge=0, le=1e4)
 
 
 class Keep(Section):
@@ -57,7 +59,7 @@ class Keep(Section):
 class Budget(Section):
     """When to stop planning trials."""
 
-    hours: float | None = Field(None, gt=0)
+    hours: float | None = Field(None, gt=0, allow_inf_nan=False)
     """Hours of training, summed over all attempts of all trials."""
     failures: int | None = Field(5, ge=1)
     """So many trials that FAILED in a row, whatever the reason, end the study; null for no limit."""
@@ -88,9 +90,9 @@ class Spec(Section):
     train: dict[str, Any] = {}
     reference: dict[Name, str] = {}
     """Trained models to compare with, each a name and its file of weights: a row of its own in every table."""
-    components: dict[Name, Overrides] = {}
+    components: dict[Name, Overrides] = Field({}, max_length=MOST_VARIANTS)
     """For each component, the settings that take it out."""
-    variants: dict[Name, Overrides] = {}
+    variants: dict[Name, Overrides] = Field({}, max_length=MOST_VARIANTS)
     """With `design: list`, the variants by hand: settings that differ from the full model's."""
     design: Literal["leave-one-out", "add-one-in", "list"] = "leave-one-out"
     seeds: Seeds = 3

@@ -117,7 +117,10 @@ def _named(name: str | None) -> str | None:
     """Return a digest of the file called so, so that its place makes no difference; else the name."""
     if name is None or name in WORDS or not os.path.isfile(name):  # which bears any text
         return name
-    return f"sha256:{content(Path(name))}"
+    try:
+        return f"sha256:{content(Path(name))}"
+    except OSError:  # it cannot be read, which is said where it is looked at
+        return name
 
 
 def content(path: Path) -> str:

@@ -24,6 +24,8 @@ Folder = Annotated[Path, Field(strict=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+MOST_EVALUATIONS = 100_000
+"""Of one training."""
 
 
 class Section(BaseModel):
@@ -261,6 +263,16 @@ class Config(Section):
     augment: Augment = Augment()
     compute: Compute = Compute()
     watch: Watch = Watch()
+
+    @model_validator(mode="after")
+    def _evaluations_can_be_kept(self) -> Config:
+        evaluations = -(-self.steps // self.evaluate_every)
+        if evaluations > MOST_EVALUATIONS:
+            raise ValueError(
+                f"evaluate_every must leave at most {MOST_EVALUATIONS} evaluations, but {self.steps} steps with one "
+                f"every {self.evaluate_every} are {evaluations}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _crop_halves(self) -> Config:

@@ -29,8 +29,8 @@ def find(folder: Path) -> list[Path]:
     Raises:
         DataError: if the folder is missing or holds no image file.
     """
-    if not folder.is_dir():
-        came = "is a file" if folder.exists() else "does not exist"
+    if not os.path.isdir(folder):  # which bears any name, such as one that is too long
+        came = "is a file" if os.path.exists(folder) else "does not exist"
         raise DataError(f"{folder}: expected a folder of images, but it {came}")
     try:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))

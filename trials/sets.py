@@ -80,7 +80,10 @@ def read(name: str, member: Member, decoded: Decoded | None = None) -> Evaluatio
 
 def problems(name: str, wanted: EvaluationSet) -> list[str]:
     """Return what is wrong with the set called `name`: a sentence each. Reads every image."""
-    wrong = [] if _is_plain(name) else [f"a set's name is part of file names: expected no slash or dot in {name!r}"]
+    wrong = []
+    if not _is_plain(name):
+        what = "expected at most 80 characters, no slash, and no dot at its begin"
+        wrong = [f"a set's name is part of file names: {what}, got {name[:99]!r}"]
     found, unmatched = _match(wanted)
     broken: list[str] = []
     for member in found:
@@ -150,4 +153,4 @@ def _unfit(member: Member, shape: tuple[int, ...], reference: tuple[int, ...] | 
 
 
 def _is_plain(name: str) -> bool:
-    return bool(name) and not name.startswith(".") and not set(name) & set("/\\\0")
+    return 0 < len(name) <= 80 and not name.startswith(".") and not set(name) & set("/\\\0")

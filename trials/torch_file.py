@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def read(path: Path, device: torch.device | str = "cpu") -> Any:
         DamagedError: if it is no file of torch, or damaged, or holds more than data.
     """
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # about kinds of pickles, which are refused next
+            return torch.load(path, map_location=device, weights_only=True)
     except (OSError, MemoryError, torch.OutOfMemoryError):
         raise
     except pickle.UnpicklingError as error:

@@ -22,6 +22,7 @@ from typing import Any
 from ray import tune
 
 from trials.disk import no_room
+from trials.memory import lacks_memory
 from trials.progress import CheckpointError, DataError, DivergedError, Report
 
 __all__ = ["probe", "trainable"]
@@ -102,7 +103,7 @@ def _outcome(error: Exception) -> dict[str, str]:
         state, kind = "PLANNED", "checkpoint"
     elif isinstance(error, DataError):
         kind = "data"
-    elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    elif lacks_memory(error):
         kind = "memory"
     elif full := no_room(error):
         state, kind, error = "PLANNED", "disk", full

@@ -9,6 +9,7 @@ from typing import Any
 
 from trials.canonical import anchored, canonical
 from trials.config import Config, Data
+from trials.memory import lacks_memory
 from trials.progress import Report
 
 __all__ = [
@@ -147,10 +148,19 @@ def references(data: Data, folder: Path, weights: Mapping[str, Path] | None = No
 
 
 def seconds(config: Config, data: Data, *, threads: int) -> float:
-    """Estimate the seconds that one trial takes on this machine, from a few steps and one evaluation."""
+    """Estimate the seconds that one trial takes on this machine, from a few steps and one evaluation.
+
+    Raises:
+        MemoryError: if there is too little memory for a step.
+    """
     from trials.train import seconds
 
-    return seconds(config, data, threads=threads)
+    try:
+        return seconds(config, data, threads=threads)
+    except RuntimeError as error:
+        if lacks_memory(error):
+            raise MemoryError(str(error)) from error
+        raise
 
 
 def train(

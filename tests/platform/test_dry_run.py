@@ -156,3 +156,22 @@ def test_a_dry_run_without_a_search_speaks_of_none(tmp_path, monkeypatch):
     text = shown(study(tmp_path), tmp_path / "none", monkeypatch)
     assert "6 trials (seeds 1, 2), 6 still to train\na trial takes about 10 s here, so 30 s with 2 at a time\n" in text
     assert "search" not in text
+
+
+def test_a_trial_that_needs_more_memory_than_there_is_leaves_the_time_open(tmp_path, monkeypatch):
+    def lacking(config, data, *, threads):
+        raise MemoryError("you tried to allocate 2000 GiB")
+
+    found = study(tmp_path)
+    monkeypatch.setattr(trainer, "seconds", lacking)
+    console = Console(file=StringIO(), width=200)
+    dry_run.show(found, cells(found, "d" * 32), tmp_path / "none", console)
+    text = console.file.getvalue()
+    assert "a trial needs more memory than there is here, so the time it takes is not known\n" in text
+    assert "6 trials (seeds 1, 2), 6 still to train\n" in text
+
+
+def test_settings_are_shown_as_they_are_written(tmp_path, monkeypatch):
+    weights = "vgg[bold].pth"
+    text = shown(study(tmp_path, f"components={{vgg: {{init: '{weights}'}}}}"), tmp_path / "none", monkeypatch)
+    assert weights in text

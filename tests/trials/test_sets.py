@@ -81,7 +81,7 @@ def test_every_problem_of_a_set_is_listed(paired, tmp_path):
     assert len(found) == 4
 
 
-@pytest.mark.parametrize("name", ["", ".", "../up", "a\\b", ".hidden"])
+@pytest.mark.parametrize("name", ["", ".", "../up", "a\\b", ".hidden", 81 * "a"])
 def test_a_sets_name_must_serve_as_a_folders_name(paired, name):
     assert len(sets.problems(name, paired)) == 1
 
