@@ -348,6 +348,7 @@ class Ledger:
         self.recover()
         with self._transaction() as db:
             db.execute("UPDATE driver SET ended = ? WHERE ended IS NULL", (now,))
+            db.execute("DELETE FROM study WHERE key = 'reason'")
             row = (now, socket.gethostname(), os.getpid(), _json(record))
             self.driver = int(
                 db.execute("INSERT INTO driver (started, host, pid, record) VALUES (?, ?, ?, ?)", row).lastrowid or 0
@@ -358,12 +359,14 @@ class Ledger:
         for trial in [trial for trial, state in self.states.items() if state == RUNNING]:
             self._break_off(trial, "lost", self._last_sign(trial))
 
-    def end_driver(self, now: float) -> None:
-        """Record that this process runs the study no more; what still runs is interrupted."""
+    def end_driver(self, now: float, reason: str = "") -> None:
+        """Record that this process runs the study no more, and why trials are left; what still runs is interrupted."""
         for trial in [trial for trial, state in self.states.items() if state == RUNNING]:
             self._break_off(trial, "interrupted", now)
         with self._transaction() as db:
             db.execute("UPDATE driver SET ended = ? WHERE number = ?", (now, self.driver))
+            if reason:
+                db.execute("INSERT OR REPLACE INTO study VALUES ('reason', ?)", (_json(reason),))
 
     def _break_off(self, trial: str, outcome: str, now: float) -> None:
         """Plan a running trial again; one that was to be stopped has ended, though its driver could not say so."""
@@ -450,7 +453,7 @@ class Ledger:
         self.states[trial] = state
 
     def release(self, trial: str, outcome: str, now: float) -> None:
-        """Record that an attempt was lost, interrupted, or found the disk full, the memory too small.
+        """Record that an attempt was lost, interrupted, or found the disk full, no storage, the memory too small.
 
         The trial is planned again, from its last checkpoint.
         """
@@ -495,6 +498,18 @@ class Ledger:
         )
         rows = self._db.execute(query, (metric, COMPLETED))
         return [(trial, math.nan if value is None else value) for trial, value in rows]
+
+    def pictures(self, *trials: str) -> dict[str, list[str]]:
+        """Return the last pictures of these trials, or of every completed one, as paths below the storage."""
+        query = (
+            "SELECT id, (SELECT pictures FROM step WHERE step.trial = trial.number AND pictures <> '{}' "
+            "ORDER BY step DESC LIMIT 1) FROM trial WHERE "
+        )
+        if trials:
+            rows = self._db.execute(f"{query} id IN (SELECT value FROM json_each(?))", (_json(trials),))
+        else:
+            rows = self._db.execute(f"{query} state = ?", (COMPLETED,))
+        return {trial: list(json.loads(found or "{}").values()) for trial, found in rows}
 
     def lacked_memory(self) -> set[str]:
         """Return the trials of which an attempt found the memory too small."""

@@ -57,6 +57,7 @@ SELECT outcome, trial, count(*), max(ended), json_group_array(DISTINCT json_extr
 WHERE ended IS NOT NULL AND outcome NOT IN (SELECT value FROM json_each(?)) GROUP BY outcome, trial ORDER BY max(ended)
 """
 _ALL_CHOSEN = "SELECT (SELECT count(*) FROM choice) >= ? * (SELECT count(*) FROM variant)"
+_REASON = "SELECT value FROM study WHERE key = 'reason'"
 _OVER = "SELECT count(*) FROM trial WHERE state NOT IN ('PLANNED', 'RUNNING')"
 _ELSEWHERE = "SELECT count(*) FROM trial WHERE state <> 'PLANNED' AND number NOT IN (SELECT trial FROM cell)"
 
@@ -222,6 +223,8 @@ def _state(
         return "budget", f"the budget of {budget_s / 3600:g} hours is spent; raise budget.hours to go on"
     if driver is None:
         return "unfinished", "no driver has run yet"
+    if driver.state == status_driver.ENDED and (row := db.execute(_REASON).fetchone()):
+        return "unfinished", str(json.loads(row[0]))
     query = "SELECT count(*) FROM attempt WHERE driver = ? AND outcome = 'disk'"
     if db.execute(query, (driver.number,)).fetchone()[0]:
         return "unfinished", "a full disk ended it; make room"

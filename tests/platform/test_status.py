@@ -182,7 +182,10 @@ def test_how_a_driver_ended_in_order_is_told_apart(driven):
     assert (found.driver.state, found.why) == ("ended", "a full disk ended it; make room")
     assert found.outcomes == {"interrupted": 1, "disk": 1}
     one.drive(1200.0)
-    one.ledger.end_driver(1201.0)
+    one.ledger.end_driver(1201.0, "5 trials in a row FAILED")
+    assert read(one.folder, 2000.0).why == "5 trials in a row FAILED"
+    one.drive(1300.0)
+    one.ledger.end_driver(1301.0)
     assert read(one.folder, 2000.0).why == "its driver ended before everything was trained"
 
 
@@ -260,6 +263,7 @@ def test_a_study_with_every_result_ends_with_0_and_one_with_a_failure_with_1(dri
     assert told(capsys, one.folder)[0] == 0  # a result
     one.ledger.end(one.trials["baseline", 1], "FAILED", 1100.0, kind="lost", message="its worker was lost")
     code, text = told(capsys, one.folder)
+    assert f"to retry  {GO_ON} --retry failed" in text
     assert code == 1
     assert "all trials have ended, some FAILED" in text
 
