@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.comparison import Contrast, compare, contrasts, judge
-    from analysis.errors import ReportError, StatisticsError, StudyError
+    from analysis.effects import attributions, factorial_effects
+    from analysis.errors import DesignError, ReportError, StatisticsError, StudyError
+    from analysis.failures import outcomes, scored_as_input
     from analysis.frames import load_curves, load_events, load_images, load_references, load_trials, load_variants
     from analysis.report import write_report
     from analysis.suggestions import load_suggestions
@@ -21,11 +23,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Contrast",
+    "DesignError",
     "ReportError",
     "StatisticsError",
     "StudyError",
+    "attributions",
     "compare",
     "contrasts",
+    "factorial_effects",
     "judge",
     "load_curves",
     "load_events",
@@ -35,12 +40,16 @@ __all__ = [
     "load_suggestions",
     "load_trials",
     "load_variants",
+    "outcomes",
+    "scored_as_input",
     "write_report",
 ]
 
 _HOMES = {
     "comparison": ("Contrast", "compare", "contrasts", "judge"),
-    "errors": ("ReportError", "StatisticsError", "StudyError"),
+    "effects": ("attributions", "factorial_effects"),
+    "errors": ("DesignError", "ReportError", "StatisticsError", "StudyError"),
+    "failures": ("outcomes", "scored_as_input"),
     "frames": ("load_curves", "load_events", "load_images", "load_references", "load_trials", "load_variants"),
     "report": ("write_report",),
     "suggestions": ("load_suggestions",),

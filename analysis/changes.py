@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.comparison import LEVEL, SCENES, SEEDS, few_scenes
+from analysis.comparison import LEVEL, SEEDS, few_scenes
 from analysis.cube import cube_of, differences, units
 from analysis.statistics import Images, paired, unpaired
 
@@ -59,8 +59,9 @@ def change(after: pd.DataFrame, before: pd.DataFrame, *, metric: str, images_are
     if not is_paired and min(map(len, arms)) < SEEDS:
         few = f"{len(arms[0])} and {len(arms[1])} complete seeds, {SEEDS} of each are needed for an interval"
         return Change(difference, np.nan, np.nan, few)
-    if images_are == "sample" and len(set(cube.scenes)) < SCENES:
-        return Change(difference, np.nan, np.nan, few_scenes(len(set(cube.scenes))))
+    few_images = few_scenes(len(set(cube.scenes))) if images_are == "sample" else ""
+    if few_images:
+        return Change(difference, np.nan, np.nan, few_images)
     estimate = paired(d, images=images_are) if is_paired else unpaired(*arms, images=images_are)
     how = f"paired, {len(d)} seeds" if is_paired else f"unpaired, {len(arms[0])} and {len(arms[1])} seeds"
     return Change(difference, *estimate.interval(LEVEL), how)

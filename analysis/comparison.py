@@ -10,15 +10,17 @@ import numpy as np
 import pandas as pd
 
 from analysis.cube import Cube, cube_of, differences, observed, units
+from analysis.errors import StatisticsError
 from analysis.schema import BASELINE
 from analysis.statistics import Estimate, Floats, Images, hedges, holm, paired
 
 __all__ = [
-    "LEVEL", "REPEATS", "SCENES", "SEEDS", "Contrast", "compare", "contrasts", "few_scenes", "judge",
-    "seed_differences",
+    "BELOW", "EMPTY", "LEVEL", "REPEATS", "SCENES", "SEEDS", "Contrast", "compare", "contrasts", "decided",
+    "few_scenes", "few_units", "judge", "numbers", "seed_differences",
 ]  # fmt: skip
 
 LEVEL = 0.05
+BELOW = "detected, but below the margin"
 SEEDS = 3
 """With fewer seeds an interval is decoration."""
 SCENES = 7
@@ -63,14 +65,40 @@ def compare(
     baseline: str = BASELINE,
     margin: float | None = None,
     images_are: Images = "these",
+    family: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Compare every other variant in `images` with `baseline`, from which each lacks one component.
 
-    The family of Holm's adjustment is the variants in the frame. See `judge`, and for the frame
-    `analysis.load_judged`.
+    See `judge` for the columns, and `analysis.load_judged` for the frame.
+
+    Args:
+        images: scores of one stage.
+        metric: the column to compare.
+        higher_is_better: its direction; None gives intervals but no verdicts.
+        baseline: the variant that has every component.
+        margin: the smallest difference that matters, in the metric's unit; None gives no `equivalent`.
+        images_are: as for `judge`.
+        family: the variants that were declared together, for whose number p-values are adjusted (Holm), even where one
+            of them has no scores; by default those in the frame. Others have an interval for themselves, no verdict.
+
+    Raises:
+        StatisticsError: as `judge`, or if `family` names the baseline, or a variant twice.
     """
-    family = [Contrast(name, baseline) for name in images["variant"].unique() if name != baseline]
-    return judge(images, family, metric=metric, higher_is_better=higher_is_better, margin=margin, images_are=images_are)
+    present = [str(name) for name in images.get("variant", pd.Series(dtype=str)).unique() if name != baseline]
+    declared = present if family is None else list(family)
+    if baseline in declared or len(set(declared)) < len(declared):
+        raise StatisticsError(f"family: expected each variant but {baseline!r}, once, got {', '.join(declared)}")
+    options: dict[str, Any] = {"metric": metric, "margin": margin, "images_are": images_are}
+    table = judge(images, [Contrast(one, baseline) for one in declared], higher_is_better=higher_is_better, **options)
+    others = [Contrast(one, baseline) for one in present if one not in declared]
+    if not others:
+        return table
+    rest = judge(images, others, higher_is_better=None, **options)
+    rest = rest.assign(p_adjusted=np.nan, p_equivalent_adjusted=np.nan)
+    rest["why"] = rest["why"].where(
+        rest["low"].isna(), "not in the declared family: an interval for itself, no verdict"
+    )
+    return pd.concat([table, rest], ignore_index=True)
 
 
 def judge(
@@ -102,28 +130,25 @@ def judge(
         `deviation` (of the difference over seeds), `effect` (in such deviations, Hedges' correction), `seeds`,
         `images`, `scenes`, `n_failed` (seeds in the frame without a complete pair), `partial` (observations that are
         used but lack one of their seeds), `verdict` on the component (`helps`, `hurts`, `equivalent`, `undecided` or
-        nothing) and `why`: what explains a missing number or verdict.
+        nothing), `note`: what else is known (a difference that was detected, but lies below the margin), and `why`:
+        what explains a missing number or verdict.
 
     Raises:
-        StatisticsError: if the frame has no such metric, more than one stage, or a trial's image twice.
+        StatisticsError: if the frame lacks a column, has more than one stage, or a trial's image twice.
     """
     cube = cube_of(images, metric)
     rows = [{**asdict(one), **_row(cube, one, margin=margin, images_are=images_are)} for one in family]
-    table = pd.DataFrame(rows, columns=[*Contrast.__annotations__, *_EMPTY])
-    table = table.astype({name: type(value) for name, value in _EMPTY.items() if value != ""})
-    for name in ("p", "p_equivalent"):
-        table[f"{name}_adjusted"] = np.where(table[name].notna(), holm(table[name].fillna(1.0).tolist()), np.nan)
-    table["verdict"] = [_verdict(row, higher_is_better) for row in table.to_dict("records")]
+    table = decided(pd.DataFrame(rows, columns=[*Contrast.__annotations__, *EMPTY]), higher_is_better)
     if higher_is_better is None:
         table["why"] = table["why"].where(table["low"].isna(), f"{metric} has no direction, so there is no verdict")
     return table
 
 
-_EMPTY: dict[str, Any] = {
+EMPTY: dict[str, Any] = {
     **dict.fromkeys(("difference", "low", "high", "p", "p_adjusted"), np.nan),
     **dict.fromkeys(("p_equivalent", "p_equivalent_adjusted", "deviation", "effect"), np.nan),
     **dict.fromkeys(("seeds", "images", "scenes", "n_failed", "partial"), 0),
-    **dict.fromkeys(("verdict", "why"), ""),
+    **dict.fromkeys(("verdict", "note", "why"), ""),
 }
 
 
@@ -145,29 +170,46 @@ def _row(cube: Cube, contrast: Contrast, *, margin: float | None, images_are: Im
     counts = pairs.groupby(level="observation").size()
     d = units(observed(pairs), cube, images_are)
     scenes, n_failed = len(set(cube.scenes)), len(cube.seeds) - len(d)
-    row = {**_EMPTY, "seeds": len(d), "images": len(cube.images), "scenes": scenes, "n_failed": n_failed}
+    row = {**EMPTY, "seeds": len(d), "images": len(cube.images), "scenes": scenes, "n_failed": n_failed}
     row["partial"] = int((counts < cube.seeds.reindex(counts.index)).sum())
     if d.size == 0:
         return {**row, "why": missing}
     row["difference"] = _rounded(float(d.mean()), cube)
-    if cube.unit == "repeat" and len(d) < REPEATS:
-        few = f"{_counted(len(d), 'complete repeat')} of the search, {REPEATS} are needed to speak of the component"
-        return {**row, "why": f"{few}; the difference is that of the settings found"}
-    if len(d) < SEEDS:
-        return {**row, "why": f"{_counted(len(d), 'complete seed')}, {SEEDS} are needed for an interval"}
-    if images_are == "sample" and scenes < SCENES:
-        return {**row, "why": few_scenes(scenes)}
-    estimate = _estimate(d, cube, images_are)
-    row["low"], row["high"] = estimate.interval(LEVEL)
-    deviation = float(np.sqrt(estimate.seeds[0] * len(d)))
-    row |= {"p": estimate.p(), "deviation": deviation, "effect": hedges(estimate, len(d))}
+    few = few_units(len(d), cube.unit) or (few_scenes(scenes) if images_are == "sample" else "")
+    if few:
+        return {**row, "why": few}
+    return {**row, **numbers(_estimate(d, cube, images_are), len(d), margin=margin, unit=cube.unit)}
+
+
+def numbers(estimate: Estimate, seeds: float, *, margin: float | None, unit: str) -> dict[str, Any]:
+    """Return what a row of `judge` says of an estimate, of so many seeds (or repeats: `unit`), with an interval."""
+    low, high = estimate.interval(LEVEL)
+    deviation = float(np.sqrt(estimate.seeds[0] * seeds))
+    row: dict[str, Any] = {"low": low, "high": high, "p": estimate.p()}
+    row |= {"deviation": deviation, "effect": hedges(estimate, seeds)}
     if margin is None:
         row["why"] = "no margin was declared, so equivalence is not tested"
     else:
         row["p_equivalent"] = estimate.p_equivalent(margin)
     if deviation == 0:
-        row["why"] = f"the difference is the same for every {cube.unit}, so there is no standardised effect"
+        row["why"] = f"the difference is the same for every {unit}, so there is no standardised effect"
     return row
+
+
+def decided(rows: pd.DataFrame, higher_is_better: bool | None) -> pd.DataFrame:
+    """Return rows of one declared family with their adjusted p-values, verdicts and notes; see `judge`.
+
+    Args:
+        rows: columns `present`, and those of `EMPTY`.
+        higher_is_better: as for `judge`.
+    """
+    table = rows.astype({name: type(value) for name, value in EMPTY.items() if value != ""})
+    for name in ("p", "p_equivalent"):
+        table[f"{name}_adjusted"] = np.where(table[name].notna(), holm(table[name].fillna(1.0).tolist()), np.nan)
+    table["verdict"] = [_verdict(row, higher_is_better) for row in table.to_dict("records")]
+    detected = (table["verdict"] == "equivalent") & (table["p_adjusted"] < LEVEL)
+    table["note"] = table["note"].mask(detected, BELOW)
+    return table
 
 
 def _estimate(d: Floats, cube: Cube, images_are: Images) -> Estimate:
@@ -192,9 +234,17 @@ def _verdict(row: Mapping[Any, Any], higher_is_better: bool | None) -> str:
     return "helps" if better == row["present"] else "hurts"
 
 
+def few_units(count: int, unit: str) -> str:
+    """Return why so many complete seeds, or repeats of the search, allow no interval; nothing if they do."""
+    if unit == "repeat" and count < REPEATS:
+        few = f"{_counted(count, 'complete repeat')} of the search, {REPEATS} are needed to speak of the component"
+        return f"{few}; the difference is that of the settings found"
+    return f"{_counted(count, 'complete seed')}, {SEEDS} are needed for an interval" if count < SEEDS else ""
+
+
 def few_scenes(scenes: int) -> str:
-    """Return why nothing is said about images like these."""
-    return f"{_counted(scenes, 'scene')}, {SCENES} are needed to speak of images like these"
+    """Return why nothing is said about images like these; nothing if there are enough scenes."""
+    return f"{_counted(scenes, 'scene')}, {SCENES} are needed to speak of images like these" if scenes < SCENES else ""
 
 
 def _counted(number: int, noun: str) -> str:

@@ -46,8 +46,11 @@ def cube_of(images: pd.DataFrame, metric: str) -> Cube:
     """Return the scores of a metric, from a frame as `analysis.judge` takes it; images that nobody has it on left out.
 
     Raises:
-        StatisticsError: if the frame has no such metric, more than one stage, or a trial's image twice.
+        StatisticsError: if the frame lacks a column, has more than one stage, or a trial's image twice.
     """
+    lacking = [name for name in ("variant", "seed", "set", "image") if name not in images]
+    if lacking:
+        raise StatisticsError(f"expected scores as from `analysis.load_images`, but there is no {', '.join(lacking)}")
     if metric not in images:
         raise StatisticsError(f"no metric {metric!r} among the scores; there are {', '.join(map(str, images))}")
     if "stage" in images and images["stage"].nunique() > 1:

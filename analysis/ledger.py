@@ -120,7 +120,7 @@ class Study:
 
     Args:
         name: of the study.
-        storage: the folder below which pictures and checkpoints lie.
+        storage: the folder below which pictures lie, and checkpoints unless the storage has an address.
         metrics: in the order of the tables.
         primary: the metric that verdicts speak of.
         matters: for each metric, the smallest difference that matters, in its unit.
@@ -255,7 +255,7 @@ def _study(connection: sqlite3.Connection, path: Path) -> Study:
     rules, asked, again = resolved["analysis"], facts.get("search"), facts.get("confirm")
     return Study(
         name=facts["name"],
-        storage=Path(facts["storage"]),
+        storage=schema.files_folder(facts["storage"], path.parent),
         metrics=tuple(Metric(**one) for one in facts["metrics"]),
         primary=rules["primary"],
         matters=rules["matters"],

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis import defects, shown, wording
+from analysis.printable import clean
 from analysis.schema import PLANNED
 from analysis.search_shown import MATTERED, Grid, SearchPart
 from analysis.tables import Readings, Tables
@@ -56,16 +57,16 @@ def markdown(readings: Readings, tables: Tables, *, search: SearchPart | None = 
     if len(readings.trials) > shown.ROWS:
         parts.append(f"The first {shown.ROWS} of {len(readings.trials):,}; all are in trials.csv.")
     text = "\n\n".join(part for part in parts if part) + "\n"
-    return _TAG.sub(r"\\<", text)  # a name or a message may look like HTML, which Markdown would pass on
+    return _TAG.sub(r"\\<", clean(text))  # a name or a message may look like HTML, which Markdown would pass on
 
 
 def show(readings: Readings, tables: Tables, *, path: Path, search: SearchPart | None = None) -> None:
     """Print the variant table, what a search took and found, the verdicts and the path of the page."""
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = PIPE_COLUMNS
     for heading, text in _notices(readings, search):
-        console.print(f"{heading}. {text}")
+        console.print(clean(f"{heading}. {text}"))
     head = "" if search is None else f" ({shown.variants_head(readings).lower()})"
     for group in shown.groups(readings, tables):
         console.print(_table(group, title=f"{readings.study.name}, {group.name}{head}", width=console.width))
@@ -76,14 +77,14 @@ def show(readings: Readings, tables: Tables, *, path: Path, search: SearchPart |
         title = f"Known defects, {brief.name}: one metric of each, the report has more"
         console.print(_table(brief, title=title, width=console.width))
     if search is not None:
-        console.print(_rests_on(search), soft_wrap=True)
+        console.print(clean(_rests_on(search)), soft_wrap=True)
     for one in [] if search and search.waits else shown.verdicts(readings, tables):
-        console.print(_whole(one), soft_wrap=True)
+        console.print(clean(_whole(one)), soft_wrap=True)
     begun = int((readings.trials["state"] != PLANNED).sum())
     happened = wording.events(readings.events, begun)
     for sentence in (happened, wording.brightening(tables.variants, readings.study), str(path)):
         if sentence:
-            console.print(sentence, soft_wrap=True)
+            console.print(clean(sentence), soft_wrap=True)
 
 
 def _notices(readings: Readings, search: SearchPart | None) -> list[tuple[str, str]]:
@@ -116,11 +117,11 @@ def _show_search(console: Console, search: SearchPart) -> None:
     for title, grid in (("Search, what was spent", search.spent), ("Promised and confirmed", search.promised)):
         table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
         for place, head in enumerate(grid.heads):
-            table.add_column(head, justify="left" if place < grid.left else "right")
+            table.add_column(clean(head), justify="left" if place < grid.left else "right")
         for row in grid.rows:
-            table.add_row(*row)
+            table.add_row(*map(clean, row))
         console.print(table)
-    console.print(" ".join([search.budget, *search.gaps]), soft_wrap=True)
+    console.print(clean(" ".join([search.budget, *search.gaps])), soft_wrap=True)
 
 
 def _grid(grid: Grid) -> str:
@@ -129,14 +130,14 @@ def _grid(grid: Grid) -> str:
 
 def _table(group: shown.Group, *, title: str, width: int) -> Table:
     """Return a group as a table, with as many metrics, the first ones, as fit into `width` characters."""
-    heads, rows = _heads(group), _rows(group)
+    heads, *rows = [list(map(clean, line)) for line in (_heads(group), *_rows(group))]
     columns = list(zip(heads, zip(*rows, strict=True), strict=True))
     whole = [max(len(text) for text in (*cells, head)) for head, cells in columns]
     widths = [max(len(text) for text in (*cells, *head.split())) for head, cells in columns]
     fitting = max(ALWAYS, sum(total < width for total in accumulate(one + GAP for one in widths)))
     if sum(one + GAP for one in whole[:fitting]) < width:
         widths = whole  # no head has to be broken
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, title=clean(title), title_justify="left")
     for place, head in enumerate(heads[:fitting]):
         table.add_column(head, justify="right" if place > 1 else "left", width=widths[place])
     for row in rows:

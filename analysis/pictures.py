@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from analysis.kept import kept
 from analysis.ledger import Ledger, Study
 from analysis.wording import digits, number
 
@@ -129,7 +130,11 @@ def _trial(ledger: Ledger, identity: str, label: str) -> _Column:
 
 def _pictures(study: Study, columns: list[_Column], image: str) -> list[Picture]:
     return [
-        Picture(column.label, _score(study, column.scores, image), _data_uri(study.storage / column.paths[image]))
+        Picture(
+            column.label,
+            _score(study, column.scores, image),
+            _data_uri(kept(study.storage, column.paths[image], ".png")),
+        )
         for column in columns
         if image in column.paths
     ]
@@ -146,12 +151,14 @@ def _score(study: Study, scores: pd.DataFrame, image: str) -> str:
     return ""
 
 
-def _data_uri(path: Path) -> str:
+def _data_uri(path: Path | None) -> str:
     """Return a picture as a small JPEG inside a URI, or nothing if it cannot be read."""
+    if path is None:
+        return ""
     try:
         with Image.open(path) as file:
             picture = file.convert("RGB")
-    except (OSError, UnidentifiedImageError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # as Pillow meets damaged files
         return ""
     if picture.width > WIDTH_PX:
         height = max(1, round(picture.height * WIDTH_PX / picture.width))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from analysis.frames import load_curves, load_events, load_images
 from analysis.importance import importances
 from analysis.ledger import Ledger, open_ledger
 from analysis.pictures import median_trials, strips
+from analysis.printable import clean, csv
 from analysis.schema import CONFIRM, FIXED
 from analysis.search_figures import search_pictures
 from analysis.search_shown import SearchPart, search_part
@@ -28,6 +30,9 @@ from analysis.stages import verdict_stage
 from analysis.tables import Readings, Tables, read, tables
 
 __all__ = ["main", "write_report"]
+
+STALE_S = 60.0
+"""A draft of this age is nobody's any more."""
 
 
 def write_report(study_folder: Path) -> Path:
@@ -55,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             told = _write(ledger)
             path = ledger.folder / "report" / "index.html"
     except ReportError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(str(error), markup=False)
+        Console(stderr=True, soft_wrap=True, highlight=False).print(clean(str(error)), markup=False)
         return 2
     listing.show(told.readings, told.tables, path=path, search=told.search)
     return 0
@@ -72,19 +77,22 @@ def _write(ledger: Ledger) -> Told:
     pictures = strips(ledger, chosen, labels=labels(readings), digest=images[0], sets=images[1])
     scores = [load_images(ledger, stage=stage) for stage in (FIXED, CONFIRM)] if searched else [readings.images]
     files = {
-        "variants.csv": found.variants.to_csv(index=False),
-        "verdicts.csv": found.verdicts.to_csv(index=False),
-        "trials.csv": readings.plan.to_csv(index=False),
-        "images.csv": pd.concat(scores).to_csv(index=False),
-        "events.csv": load_events(ledger).to_csv(index=False),
+        "variants.csv": csv(found.variants),
+        "verdicts.csv": csv(found.verdicts),
+        "trials.csv": csv(readings.plan),
+        "images.csv": csv(pd.concat(scores)),
+        "events.csv": csv(load_events(ledger)),
         "report.md": listing.markdown(readings, found, search=told.search),
         "index.html": page.render(readings, found, curves=curves, strips=pictures, search=told.search),
     }
     if searched:
-        files["search.csv"] = searched.searched.suggestions.to_csv(index=False)
-        files["promised.csv"] = searched.promised.to_csv(index=False)
+        files["search.csv"] = csv(searched.searched.suggestions)
+        files["promised.csv"] = csv(searched.promised)
     folder = ledger.folder / "report"
     folder.mkdir(exist_ok=True)
+    for draft in folder.glob(".*.[0-9]*"):  # of writers that were killed
+        if time.time() - draft.stat().st_mtime > STALE_S:
+            draft.unlink(missing_ok=True)
     for name, text in files.items():
         _replace(folder / name, text)
     return told
@@ -125,8 +133,12 @@ def _read(ledger: Ledger) -> tuple[Told, SearchTables | None]:
 
 def _replace(path: Path, text: str) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8", newline="\n")
-    draft.replace(path)
+    try:
+        draft.write_text(text, encoding="utf-8", newline="\n")
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)  # the disk is full, say
+        raise
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ writing it twice changes nothing.
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 
 __all__ = [
     "BASELINE",
@@ -27,6 +28,7 @@ __all__ = [
     "STOPPED",
     "VERSION",
     "complete",
+    "files_folder",
     "searchable",
 ]
 
@@ -161,7 +163,8 @@ CREATE TABLE IF NOT EXISTS attempt (
     started REAL NOT NULL,
     ended REAL,
     resumed_step INTEGER NOT NULL,            -- 0: from the start
-    outcome TEXT,                             -- a state, or 'interrupted', 'lost', 'disk', 'memory' or 'checkpoint'
+    outcome TEXT,                             -- a state, or 'interrupted', 'lost', 'disk', 'storage', 'memory' or
+                                              -- 'checkpoint'
     record TEXT,                              -- JSON: node, device, versions on the worker
     PRIMARY KEY (trial, number)
 ) WITHOUT ROWID;
@@ -243,3 +246,15 @@ def complete(connection: sqlite3.Connection) -> None:
 def searchable(connection: sqlite3.Connection) -> bool:
     """Whether the table `cell` has the columns that a search needs."""
     return "number" in {row[1] for row in connection.execute("PRAGMA table_info(cell)")}
+
+
+def files_folder(storage: str, folder: Path) -> Path:
+    """Return the folder below which a study's pictures and generators lie.
+
+    From a storage that has an address the sweep fetches them into the study's own folder.
+
+    Args:
+        storage: as the study's facts have it: a folder, or an address with a scheme.
+        folder: of the ledger.
+    """
+    return folder if "://" in storage else Path(storage)

@@ -39,21 +39,24 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A difference of means and the two variances of its error, in the unit of the scores (squared).
+    """A difference of means and the variances of its error, in the unit of the scores (squared).
 
     Args:
         difference: the mean over seeds and images.
         seeds: the part of the variance of the mean that comes from the seeds, with its degrees of freedom.
         images: the part that comes from the images; (0, inf) where the conclusion is about these images alone.
+        draws: the part that comes from drawing contrasts at random (`linear.sampled`); (0, inf) without.
     """
 
     difference: float
     seeds: tuple[float, float]
     images: tuple[float, float] = (0.0, np.inf)
+    draws: tuple[float, float] = (0.0, np.inf)
 
     def half_width(self, level: float = 0.05) -> float:
         """Return half the width of the interval that misses the true difference with probability `level`."""
-        return sqrt(sum(_quantile(level, df) ** 2 * variance for variance, df in (self.seeds, self.images) if variance))
+        parts = (self.seeds, self.images, self.draws)
+        return sqrt(sum(_quantile(level, df) ** 2 * variance for variance, df in parts if variance))
 
     def interval(self, level: float = 0.05) -> tuple[float, float]:
         """Return the interval's ends."""
@@ -73,10 +76,10 @@ class Estimate:
         """Return the level whose interval has this half-width. The half-width falls as the level grows."""
         if half_width <= 0:
             return 1.0
-        (variance, df), (of_images, _) = self.seeds, self.images
-        if variance + of_images == 0:
+        (variance, df), others = self.seeds, self.images[0] + self.draws[0]
+        if variance + others == 0:
             return 0.0
-        if of_images == 0:
+        if others == 0:
             return float(2 * special.stdtr(df, -half_width / sqrt(variance)))
         low, high = -690.0, 0.0  # of the logarithm: levels from 1e-300 to 1
         for _ in range(80):
@@ -128,13 +131,18 @@ def unpaired(variant: npt.ArrayLike, baseline: npt.ArrayLike, *, images: Images 
     return Estimate(float(of_image.mean()), (total, df), (part, of_image.size - 1))
 
 
-def hedges(estimate: Estimate, seeds: int) -> float:
-    """Return a paired difference in standard deviations over seeds, without the bias of few seeds (Hedges 1981).
+def hedges(estimate: Estimate, seeds: float) -> float:
+    """Return a difference in its standard deviations over seeds, without the bias of few seeds (Hedges 1981).
 
     NaN if the seeds do not vary.
+
+    Args:
+        estimate: of which the variance from the seeds is that over one seed divided by `seeds`.
+        seeds: their number; where variants have different ones, `linear.replicates`.
     """
-    deviation = sqrt(estimate.seeds[0] * seeds)
-    return estimate.difference / deviation * (1 - 3 / (4 * (seeds - 1) - 1)) if deviation else float("nan")
+    variance, df = estimate.seeds
+    deviation = sqrt(variance * seeds)
+    return estimate.difference / deviation * (1 - 3 / (4 * df - 1)) if deviation else float("nan")
 
 
 def holm(p: Sequence[float]) -> Floats:

@@ -11,16 +11,15 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparison import Contrast, contrasts, judge
+from analysis.failures import ENDINGS, UNTOUCHED, outcomes, scored_as_input
 from analysis.frames import load_events, load_images, load_references, load_trials, load_variants
 from analysis.ledger import Ledger, Study, StudyLike, open_ledger
 from analysis.records import Records, read_records
-from analysis.schema import COMPLETED, CONFIRM, DIVERGED, FAILED, PLANNED, RUNNING, STOPPED
+from analysis.schema import CONFIRM, DIVERGED, FAILED
 from analysis.stages import Unit, averaged, judged, unit_of, verdict_stage
-from analysis.statistics import wilson
 from analysis.wording import digits, sentence
 
 __all__ = [
-    "UNTOUCHED",
     "Readings",
     "Tables",
     "load_judged",
@@ -30,9 +29,6 @@ __all__ = [
     "variant_table",
     "verdict_table",
 ]
-
-UNTOUCHED = "input"
-"""The method that returns its input: what a trial that broke down is scored as, to bound what its loss may hide."""
 
 
 @dataclass(frozen=True)
@@ -148,9 +144,9 @@ def variant_table(readings: Readings) -> pd.DataFrame:
     Columns: `row`, `kind` (`variant` or `reference`), `set`; for each metric its mean (column = the key) over seeds of
     the trials' means over images, `<key> sd` over seeds and `<key> n`, the number of seeds that have every image (of
     a metric that a trial has as a whole, the same on every set: over seeds, of the last report); `seeds` (completed),
-    `images`; the numbers of trials `completed`, `stopped`, `diverged`, `failed`, `unfinished`; `broke_low` and
-    `broke_high`: the interval (Wilson, 95 %) of the share of trials that diverged or failed; `weights`: the SHA-256
-    of a reference's file, if it is a trained model.
+    `images`; the numbers of trials `completed`, `stopped`, `diverged`, `failed`, `unfinished`, with the intervals
+    (Wilson, 95 %) of `analysis.failures.outcomes`; `weights`: the SHA-256 of a reference's file, if it is a trained
+    model.
     """
     metrics, whole = _measured(readings), _measured_whole(readings)
     names = readings.variants["name"].tolist()
@@ -159,7 +155,7 @@ def variant_table(readings: Readings) -> pd.DataFrame:
     sets = sorted({name for part in (trained, learnless) for name in part.index.get_level_values("set")}) or [""]
     places = pd.MultiIndex.from_product([names, sets], names=["row", "set"])
     rows = trained.rename_axis(["row", "set"]).reindex(places).fillna({"seeds": 0}).reset_index()
-    rows = rows.merge(_states(readings.trials, names), how="left", left_on="row", right_index=True)
+    rows = rows.merge(_endings(readings.trials, names), how="left", left_on="row", right_index=True)
     rows = rows.merge(_whole_summary(readings.trials, whole), how="left", left_on="row", right_index=True)
     methods = learnless.drop(columns=["seeds", *(f"{key} {what}" for key in metrics for what in ("sd", "n"))])
     methods = methods.rename_axis(["row", "set"]).reset_index()
@@ -171,8 +167,8 @@ def variant_table(readings: Readings) -> pd.DataFrame:
     table = pd.concat([rows.assign(kind="variant"), methods.assign(kind="reference")], ignore_index=True)
     shown = [key for key in readings.study.keys if key in metrics or key in whole]
     numbers = [column for key in shown for column in (key, f"{key} sd", f"{key} n")]
-    counts = ["seeds", "images", *_STATES, "broke_low", "broke_high", "weights"]
-    integers = ["seeds", "images", *_STATES, *(f"{key} n" for key in shown)]
+    counts = ["seeds", "images", *ENDINGS, *_SHARES, "weights"]
+    integers = ["seeds", "images", *ENDINGS, *(f"{key} n" for key in shown)]
     table = table.reindex(columns=["row", "kind", "set", *numbers, *counts])
     return table.astype(dict.fromkeys(integers, "Int64"))
 
@@ -218,9 +214,7 @@ def _of_judged_sets(scores: pd.DataFrame, study: Study, stage: str) -> pd.DataFr
     return scores[scores["set"].isin(sets)] if sets else scores
 
 
-_STATES = ["completed", "stopped", "diverged", "failed", "unfinished"]
-
-
+_SHARES = [f"{what}_{end}" for what in ("diverged", "failed", "broke") for end in ("low", "high")]
 _BOUNDS = ["bound_difference", "bound_low", "bound_high"]
 
 
@@ -261,15 +255,10 @@ def _summary(scores: pd.DataFrame, metrics: list[str], name: str) -> pd.DataFram
     return pd.concat([*parts, counts], axis=1)
 
 
-def _states(trials: pd.DataFrame, variants: list[str]) -> pd.DataFrame:
-    """Return for each variant how its trials ended."""
-    names = {COMPLETED: "completed", STOPPED: "stopped", DIVERGED: "diverged", FAILED: "failed"}
-    names |= {PLANNED: "unfinished", RUNNING: "unfinished"}
-    counts = pd.crosstab(trials["variant"], trials["state"].map(names))
-    counts = counts.reindex(index=variants, columns=_STATES, fill_value=0)
-    broke, ended = counts["diverged"] + counts["failed"], counts.sum(axis=1) - counts["unfinished"]
-    bounds = [wilson(int(count), int(total)) for count, total in zip(broke, ended, strict=True)]
-    return counts.assign(broke_low=[low for low, _ in bounds], broke_high=[high for _, high in bounds])
+def _endings(trials: pd.DataFrame, variants: list[str]) -> pd.DataFrame:
+    """Return for each variant how its trials ended; of one without trials nothing is known."""
+    nothing = {**dict.fromkeys(ENDINGS, 0), **{share: float(share.endswith("high")) for share in _SHARES}}
+    return outcomes(trials).reindex(variants).fillna(nothing)
 
 
 def _exploratory(readings: Readings, key: str) -> pd.DataFrame:
@@ -286,13 +275,9 @@ def _bound(readings: Readings) -> dict[str, Any]:
     """Return the primary differences in which every trial that broke down scores as the untouched input."""
     study = readings.study
     broken = readings.trials[readings.trials["state"].isin([DIVERGED, FAILED])]
-    if broken.empty:
+    if broken.empty or UNTOUCHED not in set(readings.references["method"]):
         return dict.fromkeys(_BOUNDS, np.nan)
-    untouched = readings.references[readings.references["method"] == UNTOUCHED]
-    filled = broken[["trial", "variant", "stage", "seed", "repeat", "number"]].merge(
-        untouched.drop(columns="method"), how="cross"
-    )
-    images = judged(pd.concat([readings.images, filled], ignore_index=True), readings.unit)
+    images = judged(scored_as_input(readings.images, readings.trials, readings.references), readings.unit)
     table = judge(images, readings.family, metric=study.primary, higher_is_better=None, images_are=study.images)
     touched = table["variant"].isin(broken["variant"]) | table["compared_to"].isin(broken["variant"])
     return {name: table[name.removeprefix("bound_")].where(touched) for name in _BOUNDS}

@@ -147,6 +147,8 @@ def _said(row: Mapping[Any, Any], study: Study, *, decimals: int, family: int, u
         return f"{opening} {change}{against}: {thing} {row['verdict']}."
     reach = interval(low, high, decimals=decimals)
     change = f"changes by {_quantity(difference, study, decimals=decimals, signed=True)} ({reach})"
+    if row["verdict"] == "equivalent" and row["note"]:
+        return f"{opening} {change}{against}: {row['note']} of {margin(study)}, so {thing} makes none that matters."
     if row["verdict"] == "equivalent":
         return f"{opening} {change}{against}, less than the {margin(study)} that matters: {thing} makes no difference."
     doubt = f" among {counted(family, 'comparison')}" if row["p"] < LEVEL else ""

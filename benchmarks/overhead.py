@@ -43,7 +43,7 @@ def platform_row(trials: int, folder: Path, begun: float) -> dict[str, float]:
     ledger, planned = Ledger(folder / "null"), cells(study, "0" * 32)
     facts = {"name": "null", "trainer": spec.trainer, "storage": str(folder / "null"), "digest": "0" * 32}
     ledger.put({**facts, "data": null_trainer.provenance(study.data), "metrics": []})
-    ledger.accept(study.resolved(), variants(spec), planned, data="0" * 32, now=time.time())
+    ledger.accept(study.resolved(), variants(spec), planned, now=time.time())
     ledger.begin_driver(record(ROOT, sys.argv), time.time())
     with MirrorProcess(ledger.folder, follow=True, console=Console()) as mirror:
         with tune_run.cluster(None):

@@ -21,13 +21,13 @@ METRIC = ("key", "title", "higher_is_better", "needs_reference", "about", "per_i
 """What the ledger keeps of a metric."""
 
 
-def facts(study: Study, ledger: Ledger, *, storage: Path, digests: tuple[str, str]) -> dict[str, Any]:
+def facts(study: Study, ledger: Ledger, *, storage: Path | str, digests: tuple[str, str]) -> dict[str, Any]:
     """Return the keys of a study's ledger that follow from its spec and from where its files lie.
 
     Args:
         study: the checked spec.
         ledger: of the study.
-        storage: the folder of checkpoints and pictures.
+        storage: the folder of checkpoints and pictures, or their address.
         digests: of the images of the search, and of the confirmation.
     """
     rules, confirm = rules_of(study), study.spec.confirm

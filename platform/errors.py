@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LedgerError", "Problem", "SpecError", "SweepError", "full", "nearly_full", "shown"]
+__all__ = [
+    "AddressError",
+    "LedgerError",
+    "Problem",
+    "SpecError",
+    "SweepError",
+    "away",
+    "full",
+    "nearly_full",
+    "shown",
+    "unwritable",
+]
 
 MOST_TOLD = 50
 """Problems that a message lists; more are counted."""
@@ -18,6 +31,7 @@ class SweepError(Exception):
 
     SweepError
     |- SpecError     the spec is wrong: every problem at once
+    |- AddressError  the address given as storage cannot be used
     `- LedgerError   the ledger cannot be used: locked, of another version, not a study's folder
     """
 
@@ -44,13 +58,29 @@ class SpecError(SweepError):
         super().__init__("\n  ".join([f"{source}: {count}", *map(str, problems[:MOST_TOLD]), *more]))
 
 
+class AddressError(SweepError):
+    """The address given as storage cannot be used."""
+
+
 class LedgerError(SweepError):
     """The ledger cannot be used."""
 
 
-def full(folder: Path, said: str) -> str:
+def full(folder: Path | str, said: str) -> str:
     """Return the sentence about a folder that cannot be written to for want of room; `said` is the system's word."""
+    if os.strerror(errno.EROFS) in said:
+        return unwritable(folder, said)
     return f"the storage {folder} is full ({said}); make room, then the same command goes on"
+
+
+def unwritable(path: Path | str, said: str) -> str:
+    """Return the sentence about a file or folder that cannot be written to for another reason."""
+    return f"{path} cannot be written to ({said}); mend that, then the same command goes on"
+
+
+def away(said: str) -> str:
+    """Return the sentence about a storage with an address that does not do what it is asked to, as it says itself."""
+    return f"{said}; nothing is lost: once it works, the same command goes on"
 
 
 def nearly_full(folder: Path, free: int, needed: int) -> str:

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from analysis.errors import ReportError
 from analysis.ledger import open_ledger
+from analysis.printable import clean
 from platform.errors import SweepError
 
 __all__ = ["main"]
@@ -48,11 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             studies = exported(found)
             replace(arguments.optuna, studies)
     except (ReportError, SweepError) as wrong:
-        error.print(str(wrong))
+        error.print(clean(str(wrong)))
         return 2
     console = Console(soft_wrap=True, highlight=False, markup=False)
     for study in studies:
-        console.print(f"{study.name}: {len(study.trials)} trials")
+        console.print(clean(f"{study.name}: {len(study.trials)} trials"))
     console.print(f"to look at them: optuna-dashboard {without_password(arguments.optuna)}")
     return 0
 

@@ -20,7 +20,7 @@ from typing import Any
 from analysis import schema
 from analysis.schema import COMPLETED, CONFIRM, CONTINUE, FIXED, PLANNED, RUNNING, SEARCH, STOP, STOPPED
 from platform.design import Variant
-from platform.errors import LedgerError, full
+from platform.errors import LedgerError, full, unwritable
 from platform.plan import Cell
 
 __all__ = ["Ledger", "Resume", "Suggestion"]
@@ -64,11 +64,14 @@ class Ledger:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._lock = _locked(folder / "driver.lock")
-        self._db = sqlite3.connect(folder / "ledger.db", isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._widen_cells()
-        self._db.executescript(schema.SCHEMA)  # gives a ledger of an earlier version the tables it lacks
+        try:
+            self._db = sqlite3.connect(folder / "ledger.db", isolation_level=None)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._widen_cells()
+            self._db.executescript(schema.SCHEMA)  # gives a ledger of an earlier version the tables it lacks
+        except sqlite3.DatabaseError as error:
+            raise _unusable(folder, error) from error
         version = self.get("schema")
         if version is None or version in schema.EARLIER:
             self.put({"schema": schema.VERSION})
@@ -82,6 +85,11 @@ class Ledger:
         """The state of every trial, by identity; as in the table `trial`."""
         for number, trial, state in self._db.execute("SELECT number, id, state FROM trial"):
             self._numbers[trial], self.states[trial] = number, state
+        odd = [one for one in self.states if one in ("", "..") or Path(one).name != one]  # folders are called so
+        if odd:
+            raise LedgerError(
+                f"{folder / 'ledger.db'} was not written by this program: a trial is called {odd[0][:80]!r}"
+            )
         self.driver = 0
 
     def _widen_cells(self) -> None:
@@ -525,9 +533,15 @@ class Ledger:
         return float(self._db.execute(query, (self._numbers[trial],)).fetchone()[0])
 
     def losses(self, trial: str) -> int:
-        """Return how many attempts at a trial were lost in a row, with no checkpoint between."""
-        query = "SELECT outcome, resumed_step FROM attempt WHERE trial = ? AND ended IS NOT NULL ORDER BY number DESC"
-        rows = self._db.execute(query, (self._numbers[trial],)).fetchall()
+        """Return how many attempts of this driver at a trial were lost in a row, with no checkpoint between.
+
+        Those that died with their driver say nothing about the trial.
+        """
+        query = (
+            "SELECT outcome, resumed_step FROM attempt WHERE trial = ? AND driver = ? AND ended IS NOT NULL "
+            "ORDER BY number DESC"
+        )
+        rows = self._db.execute(query, (self._numbers[trial], self.driver)).fetchall()
         count = 0
         for outcome, step in rows:
             if outcome != "lost" or step != rows[0][1]:
@@ -560,16 +574,26 @@ class Ledger:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._db.execute("BEGIN IMMEDIATE")
         try:
+            self._db.execute("BEGIN IMMEDIATE")
             yield self._db
             self._db.execute("COMMIT")
         except BaseException as error:
             if self._db.in_transaction:  # else SQLite has rolled it back itself
                 self._db.execute("ROLLBACK")
-            if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-                raise LedgerError(full(self.folder, str(error))) from error
+            if isinstance(error, sqlite3.OperationalError):
+                raise _unusable(self.folder, error) from error
             raise
+
+
+def _unusable(folder: Path, error: sqlite3.DatabaseError) -> LedgerError:
+    """Return what to say of a ledger that SQLite cannot read or write."""
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return LedgerError(full(folder, str(error)))
+    if not isinstance(error, sqlite3.OperationalError):
+        what = "is no ledger, or damaged; put back a copy, or choose another --results folder"
+        return LedgerError(f"{folder / 'ledger.db'} {what} ({error})")
+    return LedgerError(unwritable(folder / "ledger.db", str(error)))
 
 
 def _locked(path: Path) -> Any:

@@ -1,7 +1,9 @@
 """Makes an MLflow server equal to a study's ledger: `python -m platform.mirror STUDY [--follow]`.
 
-A process of its own. A server that is slow or dead makes the copy late and nothing else; the same command again
-completes it.
+A process of its own. A server that is slow or dead makes the copy late and nothing else. The command brings any
+server to the ledger's state, from nothing, too: it asks the server for all that its runs hold, and mends what was
+lost, deleted or changed there (`mirror_runs` says how). With `--follow`, as beside a sweep, it copies what is new, and
+looks at every run's mark at the beginning, after each error and at the end: enough for outages and restored backups.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ LONGEST_PAUSE_S = 5.0
 PATIENCE_S = 20.0
 """How long a server may stay away after the driver has ended."""
 MLFLOW_SETTINGS = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # a slower server is one that does not answer
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # `_follow` tries again, and looks first at what has arrived
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -53,6 +55,8 @@ class _Copying:
     shown: Progress
     command: str
     """What copies the study again."""
+    follows: bool = False
+    """Whether it goes on, so that it says when the server stays away and comes back."""
     stopped: bool = False
     _written: float = field(default=0.0)
 
@@ -72,15 +76,19 @@ class _Copying:
 
     def copy(self, mirror: Mirror) -> bool:
         """Make one pass; return whether it got to its end. Its error, if any, is shown and never raised."""
+        before = self.shown.error
         try:
-            if self.shown.error:
+            if before:
                 mirror.forget()
             mirror.copy()
             self.shown.error = None
         except Exception as error:  # even a defect of the mirror must not end the following of a study
             self.shown.error = _sentence(error, self)
-        self.shown.experiment_id = mirror.experiment_id
+        self.shown.experiment_id = mirror.experiment_id or self.shown.experiment_id
         self.shown.write(self.folder)
+        if self.follows and bool(before) != bool(self.shown.error):
+            back = f"MLflow at {self.shown.uri} takes {self.folder.name} again: {_standing(self)}."
+            _say(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {self.shown.error or back}")
         return not self.stopped and self.shown.error is None
 
 
@@ -97,15 +105,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         experiment = arguments.experiment or tracking.get("experiment") or ledger.facts().name
         asked = [f"--{key}={getattr(arguments, key)}" for key in ("uri", "experiment") if getattr(arguments, key)]
         command = _without_password(shlex.join(["python", "-m", "platform.mirror", str(folder), *asked]))
-        copying = _Copying(folder, ledger, Progress(_without_password(uri), experiment), command)
+        copying = _Copying(folder, ledger, Progress(_without_password(uri), experiment), command, arguments.follow)
         with _signals(copying), _alone(copying, wait=arguments.follow):
             done = _run(copying, uri, follow=arguments.follow)
     except (SweepError, sqlite3.Error) as error:
-        sys.stderr.write(f"{error if isinstance(error, SweepError) else f'the ledger cannot be read: {error}'}\n")
+        _say(str(error) if isinstance(error, SweepError) else f"the ledger cannot be read: {error}")
+        return 1
+    except OSError as error:  # a full disk, most likely
+        _say(f"{arguments.study}: the mirror cannot write there: {error.strerror or error}; make room, then repeat it")
         return 1
     if not done:
-        sys.stderr.write(f"{copying.shown.error or _unfinished(copying)}\n")
+        _say(copying.shown.error or _unfinished(copying))
     return 0 if done else 1
+
+
+def _say(sentence: str) -> None:
+    """Say a sentence; beside a sweep it goes to mirror.log."""
+    sys.stderr.write(f"{sentence}\n")
+    sys.stderr.flush()
 
 
 def _run(copying: _Copying, uri: str, *, follow: bool) -> bool:
@@ -121,6 +138,7 @@ def _run(copying: _Copying, uri: str, *, follow: bool) -> bool:
         experiment=copying.shown.experiment,
         progress=copying.progress,
         stopping=lambda: copying.stopped,
+        thorough=not follow,
     )
     return _follow(copying, mirror) if follow else copying.copy(mirror)
 
@@ -214,7 +232,14 @@ def _sentence(error: BaseException, copying: _Copying) -> str:
     while cause.__cause__ or cause.__context__:
         cause = cause.__cause__ or cause.__context__ or cause
     reason = _without_password(" ".join(str(cause).split()))[:300] or type(cause).__name__
-    return f"MLflow at {copying.shown.uri} did not take {copying.folder.name}: {reason}. {_repeat(copying)}"
+    taken = f"MLflow at {copying.shown.uri} did not take {copying.folder.name}: {reason}"
+    return f"{taken} ({_standing(copying)}). {_repeat(copying)}"
+
+
+def _standing(copying: _Copying) -> str:
+    """Return how far the copy is, in words."""
+    left = max(0, copying.shown.of - copying.shown.copied)
+    return f"{left} of {copying.shown.of} ended trials behind" if left else f"{copying.shown.of} ended trials copied"
 
 
 def _unfinished(copying: _Copying) -> str:

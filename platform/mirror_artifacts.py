@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pyarrow
 from pyarrow import parquet
 
+from analysis.kept import kept
 from analysis.schema import COMPLETED
 from platform.mirror_ledger import Facts, Ledger, Trial
 
@@ -49,13 +51,13 @@ def lay_out_trial(folder: Path, ledger: Ledger, trial: Trial, storage: Path) -> 
         "SELECT pictures FROM step WHERE trial = ? AND pictures <> '{}' ORDER BY step DESC LIMIT 1", number
     ):  # the last report of a training that broke down has none
         for picture, path in json.loads(row["pictures"]).items():
-            missing += _link(folder / "pictures", picture, storage / path)
+            missing += _keep(folder / "pictures", picture, storage, path, ".png")
     for row in ledger.rows(
         "SELECT checkpoint FROM step WHERE trial = ? AND checkpoint IS NOT NULL ORDER BY step", number
     )[-1:]:
-        generator = (storage / row["checkpoint"]).with_name(GENERATOR)
-        if trial.begun.state == COMPLETED or generator.is_file():  # a training cut short leaves none
-            missing += _link(folder / "checkpoint", "generator", generator)
+        generator = str(PurePath(row["checkpoint"]).parent / GENERATOR)
+        if trial.begun.state == COMPLETED or (storage / generator).is_file():  # a training cut short leaves none
+            missing += _keep(folder / "checkpoint", "generator", storage, generator, ".pt")
     return missing
 
 
@@ -72,13 +74,14 @@ def lay_out_study(folder: Path, ledger: Ledger, facts: Facts, report: Path) -> l
     """
     lay_out_spec(folder, facts)
     for file in _files(report):
-        _link(folder / "report", str(file.relative_to(report)), file)
+        _keep(folder / "report", str(file.relative_to(report)), report, str(file.relative_to(report)), file.suffix)
     (folder / "ledger").mkdir()
     for table in STUDY_TABLES:
         _write(folder / "ledger" / f"{table}.parquet", ledger.columns(table), ledger.rows(f'SELECT * FROM "{table}"'))
     missing = []
     for row in ledger.rows("SELECT method, picture, path FROM reference_picture ORDER BY data"):
-        missing += _link(folder / "pictures" / row["method"], row["picture"], facts.storage / row["path"])
+        name = f"{row['method']}/{row['picture']}"
+        missing += _keep(folder / "pictures", name, facts.storage, row["path"], ".png")
     return missing
 
 
@@ -92,7 +95,8 @@ def digest(folder: Path) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    """Return every file below a folder, but for hidden ones, which are being written or never were to their end."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
 
 
 def _write(path: Path, columns: dict[str, str], rows: Sequence[Any]) -> None:
@@ -103,12 +107,16 @@ def _write(path: Path, columns: dict[str, str], rows: Sequence[Any]) -> None:
     parquet.write_table(pyarrow.Table.from_arrays(arrays, schema=pyarrow.schema(fields)), path)
 
 
-def _link(folder: Path, name: str, source: Path) -> list[str]:
-    """Link `source` into `folder` under `name`, with its own suffix; return it if it is missing."""
-    if not source.is_file():
-        return [str(source)]
-    place = folder / (name if name.endswith(source.suffix) else name + source.suffix)
+def _keep(folder: Path, name: str, source: Path, file: str, suffix: str) -> list[str]:
+    """Link a file of the folder `source` into `folder` under `name`, with its suffix; return it if it is missing.
+
+    What the ledger names elsewhere counts as missing: it may come from anybody, and what is linked is uploaded.
+    """
+    found = kept(source, file, suffix)
+    place = Path(os.path.normpath(folder / (name if name.endswith(suffix) else name + suffix)))
+    if found is None or not place.is_relative_to(folder):
+        return [str(source / file)]
     place.parent.mkdir(parents=True, exist_ok=True)
     place.unlink(missing_ok=True)
-    place.symlink_to(source.resolve())
+    place.symlink_to(found)
     return []

@@ -25,6 +25,7 @@ from analysis.schema import (
     STOPPED,
     VERSION,
     complete,
+    files_folder,
 )
 from platform.errors import LedgerError
 from platform.standing import Asked, Known, Standing, asked, standings, untuned
@@ -39,7 +40,7 @@ _BEGUN = f"""
 SELECT t.number, t.state, t.ended, coalesce(a.number, 0), a.ended, a.driver, coalesce((
     SELECT s.step FROM step s
     WHERE s.trial = t.number AND (s.checkpoint IS NOT NULL OR t.state IN ({_ENDED_SQL}))
-    ORDER BY s.step DESC LIMIT 1), 0)
+    ORDER BY s.step DESC LIMIT 1), 0), t.id
 FROM trial t
 LEFT JOIN attempt a ON a.trial = t.number AND a.number = (SELECT max(number) FROM attempt WHERE trial = t.number)
 WHERE t.state <> 'PLANNED' OR a.number IS NOT NULL
@@ -109,6 +110,8 @@ class Begun:
     """The places in the plan that it fills, by stage; none after the plan has changed."""
     left_out: str = ""
     """Why its settings are no point of the search any more, if they were one."""
+    id: str = ""
+    """Its identity."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +239,7 @@ class Ledger:
             )
             return Facts(
                 name=study["name"],
-                storage=Path(study["storage"]),
+                storage=files_folder(study["storage"], self._driver_lock.parent),
                 data=study.get("data") or {},
                 started=float(self._db.execute("SELECT min(at) FROM spec").fetchone()[0]),
                 left_off=float(driver["ended"] or self._db.execute(_LAST_SIGN).fetchone()[0]),
@@ -264,7 +267,7 @@ class Ledger:
                 cells[trial].add(Place(stage, variant, repeat, shown, stage == SEARCH and number == choice))
             left_out = dict(map(tuple, self.rows(_LEFT_OUT)))
             return [
-                Begun(*[*row, tuple(sorted(cells[row[0]], key=_in_order)), left_out.get(row[0], "")])
+                Begun(*[*row[:7], tuple(sorted(cells[row[0]], key=_in_order)), left_out.get(row[0], ""), row["id"]])
                 for row in self._db.execute(_BEGUN).fetchall()
             ]
 

@@ -17,6 +17,8 @@ __all__ = ["MirrorProcess"]
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 30.0
 """How long a mirror that makes no progress is waited for once the study has ended."""
+LAST_CALLS_S = 10.0
+"""How long it may take after that to end what it has under way; then it is killed, and the next one mends the rest."""
 
 
 class MirrorProcess:
@@ -61,7 +63,10 @@ class MirrorProcess:
             )
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
-        """Wait until the mirror has ended; end one that makes no progress any more."""
+        """Wait until the mirror has ended; end one that makes no progress any more.
+
+        A server that is dead holds the end of a sweep up by `PATIENCE_S` + `LAST_CALLS_S` at most.
+        """
         left, patience = behind(self.folder), time.monotonic() + PATIENCE_S
         while process.poll() is None and time.monotonic() < patience:
             time.sleep(0.1)
@@ -70,4 +75,8 @@ class MirrorProcess:
                 left, patience = now, time.monotonic() + PATIENCE_S
         if process.poll() is None:
             process.terminate()
-            process.wait()
+            try:
+                process.wait(LAST_CALLS_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

@@ -8,10 +8,12 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 __all__ = ["Progress", "behind"]
 
 FILE = "mirror.json"
+SQLITE = "sqlite:///"
 
 
 @dataclass
@@ -39,9 +41,15 @@ class Progress:
 
 
 def behind(folder: Path) -> int | None:
-    """Return how many ended trials the mirror has still to copy, by its own word; None if it has said nothing."""
+    """Return how many ended trials the mirror has still to copy, by its own word; None if it has said nothing.
+
+    Its word does not count if the SQLite store that it is about is gone.
+    """
     try:
         progress = json.loads((folder / FILE).read_text())
+        uri = str(progress["uri"])
+        if uri.startswith(SQLITE) and not Path(unquote(uri.removeprefix(SQLITE))).exists():
+            return None
         return max(0, int(progress["of"]) - int(progress["copied"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None

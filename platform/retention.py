@@ -7,8 +7,10 @@ at the discriminators. The generator of every trial stays. A trial that runs, wa
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from trials.storage import Storage, is_checkpoint
 
 __all__ = ["Retention", "delete"]
 
@@ -49,8 +51,17 @@ class Retention:
         return sorted(out - kept)
 
 
-def delete(storage: Path, trials: Iterable[str]) -> None:
-    """Delete the checkpoints of these trials; what is gone already is no matter."""
-    for trial in trials:
-        for path in (storage / "trials" / trial).glob("checkpoint-*.pt"):
-            path.unlink(missing_ok=True)
+def delete(storage: Path | Storage, trials: Sequence[str]) -> None:
+    """Delete the checkpoints of these trials; what is gone already is no matter.
+
+    Raises:
+        StorageError: if a storage with an address does not answer.
+    """
+    if isinstance(storage, Path):
+        for trial in trials:
+            for path in (storage / "trials" / trial).glob("checkpoint-*.pt"):
+                path.unlink(missing_ok=True)
+    elif trials:
+        those = set(trials)
+        found = storage.names(f"trials/{trials[0]}" if len(trials) == 1 else "trials")  # one look for all
+        storage.delete(name for name in found if name.split("/")[1] in those and is_checkpoint(name))

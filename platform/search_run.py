@@ -13,6 +13,7 @@ from platform import searches
 from platform.early_stopping import decision, moot, own_rungs, ruled, rungs
 from platform.fronts import Choice
 from platform.ledger import Ledger, Suggestion
+from platform.packing import gpus
 from platform.plan import Ahead, Cell, Conclude, Suggest, placed
 from platform.search_space import active, is_active, settings, standing, to_optuna
 from platform.searches import AS_IT_STANDS
@@ -57,7 +58,8 @@ class SearchRun:
         """Return the hours of training that the searches have taken, if a cap asks for them, and a trial's GPUs."""
         total = self.rules.search.total
         asked = total.hours is not None or total.gpu_hours is not None
-        return self.ledger.spent_s(self.clock(), SEARCH) / 3600 if asked else 0.0, self.study.spec.resources.gpu
+        share = gpus(self.study.spec.resources.gpu, self.ledger.get("packing"))
+        return self.ledger.spent_s(self.clock(), SEARCH) / 3600 if asked else 0.0, share
 
     def follow(self, step: Suggest | Conclude) -> list[Cell]:
         """Do what the searches ask for, and return the cells that come of it."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ray.tune.search import Searcher
 
 from analysis.schema import COMPLETED, FAILED, PLANNED, STOPPED
-from platform.errors import full
+from platform.errors import away, full
 from platform.job import Job
 from platform.plan import Done, Wait
 
@@ -18,11 +19,17 @@ LOSSES = 3
 
 
 class PlanSearcher(Searcher):
-    """Suggests what the plan says; holds no state of its own but which trials are on their way."""
+    """Suggests what the plan says; holds no state of its own but which trials are on their way.
 
-    def __init__(self, job: Job) -> None:
+    Args:
+        job: the study being run.
+        demand: told, whenever no trial can start, how many wait for nothing but room; see `platform.demand`.
+    """
+
+    def __init__(self, job: Job, demand: Callable[[float], None] | None = None) -> None:
         super().__init__(metric="step", mode="max")
         self.job = job
+        self.demand = demand
         self.trials: dict[str, str] = {}
         """Tune's name of each trial on its way -> its identity."""
         self.outcomes: dict[str, dict[str, str]] = {}
@@ -31,11 +38,22 @@ class PlanSearcher(Searcher):
         """The trials that the scheduler stopped and that Tune has not ended yet."""
         self.suggested = 0
         self.finished = False
+        self._error: Exception | None = None
+        """What went wrong when a trial's end was written: it ends the study."""
 
     def suggest(self, trial_id: str) -> Any:
-        """Return the next trial's configuration, None to be asked again, or FINISHED."""
+        """Return the next trial's configuration, None to be asked again, or FINISHED.
+
+        Raises:
+            SweepError: if the ledger cannot be written to. Trials that run then go on from their last checkpoint when
+                the study does.
+        """
+        if self._error is not None:
+            raise self._error
         job = self.job
         step = job.next(self.trials.values())
+        if self.demand is not None:
+            self.demand(job.more(self.trials.values()) if isinstance(step, Wait) else 0)
         if isinstance(step, Wait):
             return None
         if isinstance(step, Done):
@@ -44,13 +62,21 @@ class PlanSearcher(Searcher):
             return Searcher.FINISHED
         self.trials[trial_id] = step.cell.trial
         self.suggested += 1
-        return {"task": job.task(step.cell)}
+        cpu, gpu = job.study.spec.resources.cpu, job.gpus(step.cell.trial)
+        return {"task": job.task(step.cell), "cpu": cpu, "gpu": gpu}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Write how a trial ended; see `_end`. Tune would swallow an exception, then wait for ever."""
+        try:
+            self._end(trial_id, error=error)
+        except Exception as wrong:  # which the next `suggest` raises
+            self._error = wrong
+
+    def _end(self, trial_id: str, *, error: bool) -> None:
         """Write how a trial ended. Its own exceptions come as an outcome; `error` means that its worker was lost.
 
-        A trial that found the storage full is planned again, and no other starts: each would fare alike. One that
-        lacked memory is planned again, alone; one whose checkpoint is damaged, from the one before.
+        A trial that found the storage full, or not answering, is planned again, and no other starts: each would fare
+        alike. One that lacked memory is planned again, alone; one whose checkpoint is damaged, from the one before.
         """
         trial, ledger, now = self.trials.pop(trial_id, None), self.job.ledger, self.job.clock()
         if trial is None:
@@ -61,7 +87,11 @@ class PlanSearcher(Searcher):
             self.job.end(trial, STOPPED)
         elif outcome is not None and outcome["kind"] == "disk":
             ledger.release(trial, "disk", now)
-            self.job.halt = full(self.job.storage, outcome["message"].partition("\n")[0])
+            where = self.job.storage if self.job.far is None else "for temporary files, on a worker,"
+            self.job.halt = full(where, outcome["message"].partition("\n")[0])
+        elif outcome is not None and outcome["kind"] == "storage":
+            ledger.release(trial, "storage", now)
+            self.job.halt = away(outcome["message"].partition("\n")[0].partition(": ")[2])
         elif outcome is not None and outcome["kind"] == "checkpoint":
             ledger.forget_checkpoint(trial, now)
         elif outcome is not None and outcome["kind"] == "memory" and trial not in self.job.alone:

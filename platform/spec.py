@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from analysis.schema import CONFIRM
+from platform.errors import shown
+from platform.packing import AUTO
 from platform.search_spec import Confirm, Search
 from platform.section import Name, Section, Seeds
 from platform.trainer import Trainer
@@ -42,11 +45,21 @@ class Analysis(Section):
         return value if found is None else int(found[1] or 1)
 
 
+def _gpus(value: Any) -> Any:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1e4
+    if value == AUTO or (number and (value == 0 or 1e-3 <= value <= 1 or value == int(value))):
+        return value
+    raise ValueError(
+        f"expected 0, a share of a GPU from 0.001 to 1, a whole number up to 10000, or auto, got {shown(value)}"
+    )
+
+
 class Resources(Section):
     """What one trial needs."""
 
     cpu: float = Field(1, ge=1e-3, le=1e4)
-    gpu: float = Field(0, ge=0, le=1e4)
+    gpu: Annotated[float | Literal["auto"], BeforeValidator(_gpus)] = 0.0
+    """GPUs; with a share of one, the trial's memory on it is capped. `auto`: as large a share as trials need."""
 
 
 class Keep(Section):
@@ -114,12 +127,14 @@ class Spec(Section):
         taken = sorted(value.keys() & set(LEARNLESS))
         if taken:
             raise ValueError(f"the name `{taken[0]}` is taken: {', '.join(LEARNLESS)} always stand; choose another")
+        if CONFIRM in value:
+            raise ValueError(f"the name `{CONFIRM}` is taken by the folder of pictures to confirm; choose another")
         return value
 
     @field_validator("study")
     @classmethod
     def _free_name(cls, value: str) -> str:
-        if value in ("mlflow.db", "mlartifacts"):
+        if value == "mlartifacts" or value.startswith("mlflow.db"):  # with what SQLite lays beside it
             raise ValueError(f"the results folder holds MLflow's own {value}; choose another name")
         return value
 

@@ -32,7 +32,7 @@ Times are seconds since 1970, durations seconds, sizes bytes; what there is not 
     failed          trial, places, kind, message
     diverged        the same
     lost            trials with attempts lost with their worker: trial, places, attempts, nodes, last
-    outcomes        attempts that brought no end to their trial: outcome (lost, interrupted, disk) -> how many
+    outcomes        attempts that brought no end to their trial: outcome (lost, interrupted, disk, storage) -> how many
     search          unit (of the budget), objectives, standings (of each variant: see `platform.standing.Standing`)
     mirror          uri, experiment, behind (ended trials that MLflow lacks), at, error
     disk            what (ledger, report, checkpoints, trials, references), path, bytes, whole (false: there are more)
@@ -57,6 +57,7 @@ from typing import Any
 
 from analysis.errors import StudyError
 from analysis.ledger import RESULTS
+from analysis.printable import clean
 from analysis.schema import FAILED, PLANNED, RUNNING
 from platform.status_read import brief, read
 from platform.status_study import Brief
@@ -80,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _list(arguments)
         return _study(arguments) if arguments.trial is None else _trial(arguments)
     except StudyError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{clean(str(error))}\n")
         return UNKNOWN
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         return UNFINISHED

@@ -55,15 +55,21 @@ class Mirror:
 
 
 def kept(
-    folder: Path, storage: Path, checkpoints: Collection[str], clock: Callable[[], float] = time.monotonic
+    folder: Path,
+    storage: Path,
+    checkpoints: Collection[str],
+    clock: Callable[[], float] = time.monotonic,
+    *,
+    address: str = "",
 ) -> list[Kept]:
     """Count the files of a study.
 
     Args:
         folder: of the ledger and the report.
-        storage: of checkpoints and pictures.
+        storage: of pictures, and of checkpoints if it has no address.
         checkpoints: paths below the storage that the ledger names; most are deleted by and by.
         clock: returns seconds.
+        address: of the storage, which is not asked: that may take minutes.
     """
     until = clock() + PATIENCE_S
     ledger = [folder / f"ledger.db{end}" for end in ("", "-wal", "-shm")]
@@ -76,7 +82,10 @@ def kept(
     named = {str(storage / path) for path in checkpoints}
     held = sum(size for path, size in sizes.items() if path in named)
     seen = trials.is_dir()
-    found.append(Kept("checkpoints", str(trials), held if seen else None, whole))
+    if address:
+        found.append(Kept("checkpoints", f"{address}/trials", None))
+    else:
+        found.append(Kept("checkpoints", str(trials), held if seen else None, whole))
     found.append(Kept("trials", str(trials), sum(sizes.values()) - held if seen else None, whole))
     sizes, whole = _sizes(storage / "references", until, clock)
     if sizes:

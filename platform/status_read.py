@@ -19,6 +19,7 @@ from platform.standing import Asked, Standing, asked, expected, standings
 from platform.status_disk import kept, mirror
 from platform.status_driver import Driver, holder, last_driver
 from platform.status_study import Brief, Ended, Lost, Place, Running, Search, State, Status, Time, Variant
+from trials.storage import is_address
 
 __all__ = ["brief", "read"]
 
@@ -84,9 +85,10 @@ def read(study: str | Path, now: float) -> Status:
     with open_ledger(study) as ledger:
         found, ended = _status(ledger, now)
         checkpoints = [path for (path,) in ledger.connection.execute("SELECT checkpoint FROM step") if path]
-        storage = _storage(ledger)
+        storage, address = _storage(ledger), _address(ledger)
     # The ledger is closed: nobody waits for us while files are counted.
-    return replace(found, mirror=mirror(ledger.folder, ended), disk=kept(ledger.folder.resolve(), storage, checkpoints))
+    disk = kept(ledger.folder.resolve(), storage, checkpoints, address=address)
+    return replace(found, mirror=mirror(ledger.folder, ended), disk=disk)
 
 
 def brief(study: str | Path) -> Brief:
@@ -295,3 +297,9 @@ def _storage(ledger: Ledger) -> Path:
     row = ledger.connection.execute("SELECT value FROM study WHERE key = 'folder'").fetchone()
     recorded = Path(json.loads(row[0])) if row else None
     return ledger.folder.resolve() if ledger.study.storage == recorded else ledger.study.storage.resolve()
+
+
+def _address(ledger: Ledger) -> str:
+    """Return the address of the storage; '' if it is a folder."""
+    recorded = str(json.loads(ledger.connection.execute("SELECT value FROM study WHERE key = 'storage'").fetchone()[0]))
+    return recorded if is_address(recorded) else ""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["cell", "clean", "console", "count", "lines", "say", "table"]
+from analysis.printable import clean
+
+__all__ = ["cell", "console", "count", "lines", "say", "table"]
 
 PIPE_COLUMNS = 200
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def console() -> Console:
@@ -26,11 +26,6 @@ def console() -> Console:
 def say(to: Console, text: str, style: str = "") -> None:
     """Print a text as it is, whatever it holds: a message may bring the codes that drive a terminal."""
     to.print(Text(clean(text), style=style), soft_wrap=True)
-
-
-def clean(text: str) -> str:
-    """Return a text with its control characters, but line feeds and tabs, as escapes that do nothing."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def table(*heads: tuple[str, str]) -> Table:

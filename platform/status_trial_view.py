@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 
+from analysis.printable import clean
 from analysis.records import dated
-from platform.status_terminal import clean, lines, say, table
+from platform.status_terminal import lines, say, table
 from platform.status_trial import Trial, named
 from platform.view import clock
 

@@ -18,14 +18,16 @@ from typing import Any
 
 from rich.console import Console
 
+from analysis.printable import clean
 from analysis.schema import FAILED, PLANNED, RUNNING
-from platform import dry_run, references, snapshot
+from platform import dry_run, far_storage, references, shipment, snapshot
 from platform.acceptance import accept, all_cells, facts, held
 from platform.design import variants
-from platform.errors import Problem, SpecError, SweepError, full
+from platform.errors import AddressError, Problem, SpecError, SweepError, away, full, unwritable
 from platform.job import Job
 from platform.ledger import Ledger
 from platform.mirror_process import MirrorProcess
+from platform.packing import told
 from platform.plan import Cell, cells
 from platform.record import record
 from platform.search_checks import check_fit
@@ -37,11 +39,14 @@ from platform.trainer import Report
 from platform.view import live
 from platform.warm_start import warm_start
 from trials.disk import no_room
+from trials.storage import Storage, StorageError, is_address
 
 __all__ = ["main"]
 
 ROOT = Path(__file__).resolve().parent.parent
 INTERRUPTED = 130
+MOST_PENDING = 1000
+"""Each is a placement group in Ray, which is looked at several times a second."""
 
 
 @dataclass(frozen=True)
@@ -56,30 +61,43 @@ class _Sweep:
     """The trained models to compare with: name -> SHA-256 of the file."""
     ledger: Ledger
     storage: Path
+    """Of pictures, and of checkpoints unless these are far."""
+    far: Storage | None
+    """Where checkpoints lie, and pictures until they are fetched, if `--storage` has an address."""
     arguments: argparse.Namespace
     console: Console
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False)
+        self.console.print(clean(text), markup=False, highlight=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit status."""
     arguments = _parser().parse_args(argv)
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, emoji=False)
     try:
         return _sweep(arguments, console)
     except SweepError as error:
-        console.print(str(error), markup=False, highlight=False)
-        return 2 if isinstance(error, SpecError) else 1
+        console.print(clean(str(error)), markup=False, highlight=False)
+        return 2 if isinstance(error, SpecError | AddressError) else 1
     except OSError as error:
-        if not no_room(error):
+        said = _unwritten(error, arguments.results.resolve())
+        if not said:
             raise
-        console.print(full(arguments.results.resolve(), str(error)), markup=False, highlight=False)
+        console.print(said, markup=False, highlight=False)
         return 1
     except KeyboardInterrupt:
         console.print(f"interrupted; to go on: {_command()}", markup=False, highlight=False)
         return INTERRUPTED
+
+
+def _unwritten(error: OSError, results: Path) -> str:
+    """Return the sentence about a file or folder that cannot be written, if an error says that; else ''."""
+    lacking = no_room(error)
+    if lacking:
+        return full(Path(lacking.filename).absolute().parent if lacking.filename else results, str(lacking))
+    refused = isinstance(error, PermissionError | NotADirectoryError | FileExistsError) and error.filename
+    return unwritable(Path(error.filename), error.strerror or type(error).__name__) if refused else ""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,9 +108,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--set", action="append", default=[], metavar="PATH=VALUE", help="override a setting of the spec; repeatable")
     add("--retry", choices=["failed"], help="train again what FAILED, from its last checkpoint")
     add("--results", type=Path, default=Path("results"), metavar="DIR", help="ledger and report (default: results)")
-    add("--storage", type=Path, metavar="DIR", help="checkpoints and pictures, seen by all nodes (default: results)")
+    where = "checkpoints and pictures: a folder that all nodes see, or an address as s3://BUCKET/DIR (default: results)"
+    add("--storage", metavar="DIR", help=where)
     add("--address", metavar="HOST:PORT", help="join this Ray cluster instead of starting one on this machine")
+    add("--pending", type=_count, default=0, metavar="N", help="show a cluster that grows N trials waiting for room")
+    add("--ship-data", action="store_true", help="send images and weights to the nodes, which need not see them")
     return parser
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= MOST_PENDING):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {MOST_PENDING}, got {text}")
+    return int(text)
 
 
 def _sweep(arguments: argparse.Namespace, console: Console) -> int:
@@ -101,11 +128,15 @@ def _sweep(arguments: argparse.Namespace, console: Console) -> int:
             f"--address {arguments.address}: the driver must be a node of the cluster (0 CPUs will do) or a submitted "
             "job, since Ray Client would run it elsewhere; give HOST:PORT of the head, or `auto`"
         )
+    if arguments.ship_data and not arguments.address:
+        raise SweepError("--ship-data: expected with --address, the cluster to send files to; add it or leave this out")
     study = read(
         arguments.spec, arguments.set, recorded=lambda name: snapshot.models(arguments.results / name / "ledger.db")
     )
     folder = (arguments.results / study.spec.study).resolve()
     _check_start(study, arguments)
+    asked = arguments.storage or ""
+    address = far_storage.below(asked, study.spec.study) if is_address(asked) else ""
     digests = _digests(study, arguments.spec)
     fixed = cells(study, digests[0])
     if arguments.dry_run:
@@ -115,10 +146,12 @@ def _sweep(arguments: argparse.Namespace, console: Console) -> int:
     if not (folder / "ledger.db").exists():
         _check_data(study, arguments.spec)  # before anything is made
     weights = references.digests(study.spec.reference)
+    far = far_storage.connect(address) if address else None
     ledger = Ledger(folder)
     try:
-        storage = _storage(ledger, arguments, folder)
-        sweep = _Sweep(study, fixed, digests, weights, ledger, storage, arguments, console)
+        far = far or _recorded(ledger, asked)
+        storage = folder if far else _storage(ledger, arguments, folder)
+        sweep = _Sweep(study, fixed, digests, weights, ledger, storage, far, arguments, console)
         return _go_on(replace(sweep, weights=weights | _kept(sweep)))
     finally:
         ledger.close()
@@ -133,7 +166,7 @@ def _go_on(sweep: _Sweep) -> int:
     study, ledger, name = sweep.study, sweep.ledger, sweep.study.spec.study
     planned = all_cells(study, ledger, sweep.digests[0])
     search = search_run(study, ledger, planned, digests=sweep.digests, clock=time.time)
-    job = Job(study, planned, ledger, sweep.storage, lambda: 1, search)
+    job = Job(study, planned, ledger, sweep.storage, lambda: 1, search, far=sweep.far)
     if not job.pending():
         failed, whole = len(_failed(job)), len({cell.trial for cell in job.cells})
         sweep.say(f"{name}: nothing to do, {f'{whole - failed} of' if failed else 'all'} {whole} trials have a result")
@@ -156,7 +189,7 @@ def _go_on(sweep: _Sweep) -> int:
                 return INTERRUPTED
             _report(sweep)
         finally:
-            ledger.end_driver(time.time())
+            ledger.end_driver(time.time(), job.reason)
     return _status(sweep, job)
 
 
@@ -207,6 +240,7 @@ def _kept(sweep: _Sweep) -> dict[str, str]:
 def _train(sweep: _Sweep, job: Job) -> bool:
     """Run the trials; return whether that came to an end, else it was interrupted."""
     from platform import tune_run
+    from platform.probing import probe
 
     study, ledger = sweep.study, sweep.ledger
     metric = next(one for one in study.trainer.METRICS if one.key == study.spec.analysis.primary)
@@ -214,28 +248,33 @@ def _train(sweep: _Sweep, job: Job) -> bool:
     with ThreadPoolExecutor(1) as beside:  # the references are scored while Ray starts
         scored = beside.submit(_scored, sweep, _unscored(sweep))
         with tune_run.cluster(sweep.arguments.address), tune_run.interruptible():
-            if not sweep.arguments.address and not tune_run.fits(needs):
+            if not sweep.arguments.address and not tune_run.fits(job):
                 what = (
-                    f"a trial needs {needs.cpu:g} CPUs and {needs.gpu:g} GPUs, more than this machine has; ask for less"
+                    f"a trial needs {needs.cpu:g} CPUs and {job.share:g} GPUs, more than this machine has; ask for less"
                 )
                 raise SpecError(str(sweep.arguments.spec), [Problem("resources", what)])
-            probed = None if ledger.started() else tune_run.probe(job, job.cells[0])
+            if sweep.arguments.ship_data:
+                job.shipped = shipment.ship(job)
+            probed = probe(job) if job.untried() else None
             _refer(sweep, scored.result())
             wrong = probed() if probed else ""
             if wrong:
                 what = "a few steps of the first trial fail on a worker, so nothing was started"
                 raise SweepError(f"{study.spec.study}: {what}: {wrong}")
-            slots = tune_run.slots(needs)
-            job.capacity = lambda: tune_run.slots(needs)
+            if probed and ledger.get("packing"):
+                sweep.say(told(ledger.get("packing")))
+            slots = tune_run.slots(job)
+            job.capacity = lambda: tune_run.slots(job)
             ledger_file = ledger.folder / "ledger.db"
             with live(ledger_file, title=study.spec.study, metric=metric, slots=slots, console=sweep.console):
-                return tune_run.run(job)
+                return tune_run.run(job, pending=sweep.arguments.pending)
 
 
 def _report(sweep: _Sweep) -> bool:
     """Write the report and show its summary, if the ledger has news since it was last written; return whether."""
     ledger, page = sweep.ledger, sweep.ledger.folder / "report" / "index.html"
-    if ledger.get("reported") == ledger.change() and page.exists():
+    came = _fetched(sweep)
+    if not came and ledger.get("reported") == ledger.change() and page.exists():
         sweep.say(f"report: {page}")
         return False
     from analysis import report
@@ -245,11 +284,23 @@ def _report(sweep: _Sweep) -> bool:
     return True
 
 
+def _fetched(sweep: _Sweep) -> int:
+    """Fetch what the report shows and is not here; return how many files came. Without them it is still a report."""
+    if sweep.far is None:
+        return 0
+    try:
+        return far_storage.fetch(sweep.far, sweep.storage, sweep.ledger.pictures())
+    except StorageError as error:
+        sweep.say(f"{away(str(error))}; the report lacks pictures until then")
+        return 0
+
+
 def _accept(sweep: _Sweep) -> None:
     """Make the spec the one that holds, and record what it changes after the first trial."""
     study, ledger = sweep.study, sweep.ledger
     ledger.keep_models(sweep.weights)
-    known = facts(study, ledger, storage=sweep.storage, digests=sweep.digests)
+    place = sweep.far.address if sweep.far else sweep.storage
+    known = facts(study, ledger, storage=place, digests=sweep.digests)
     if held(study, ledger, known, sweep.fixed):
         return
     if ledger.spec() is not None:
@@ -329,10 +380,16 @@ def _check_data(study: Study, source: Path) -> None:
         raise SpecError(str(source), problems)
 
 
+def _recorded(ledger: Ledger, asked: str) -> Storage | None:
+    """Return the storage that the study has so far, if that has an address and no other was asked for."""
+    recorded = "" if asked else str(ledger.get("storage") or "")
+    return far_storage.connect(recorded) if is_address(recorded) else None
+
+
 def _storage(ledger: Ledger, arguments: argparse.Namespace, folder: Path) -> Path:
     """Return the folder for checkpoints and pictures: as asked, else where they lie already, else the study's own."""
     if arguments.storage:
-        return Path(arguments.storage / folder.name).resolve()
+        return Path(arguments.storage, folder.name).resolve()
     recorded = ledger.get("storage")
     return Path(recorded) if recorded and recorded != ledger.get("folder") else folder  # which may have been moved
 
@@ -341,7 +398,7 @@ def _status(sweep: _Sweep, job: Job) -> int:
     """Return the exit status, and say why it is not 0."""
     failed, whole = len(_failed(job)), len({cell.trial for cell in job.cells})
     if failed:
-        sweep.say(f"{failed} of {whole} trials FAILED; the report and the ledger say why")
+        sweep.say(f"{failed} of {whole} trials FAILED; the report says why, and --retry failed trains them again")
     if job.reason:
         sweep.say(job.reason)
     return 1 if failed or job.reason else 0

@@ -132,6 +132,19 @@ class Trainer(Protocol):
     def digest(self, data: Any) -> str:
         """Return a digest of every image that a trial trains or is scored on."""
 
+    def files(self, data: Any) -> list[Path]:
+        """Return the files that a trial trains or is scored on, as far as they lie in folders that the data name.
+
+        Raises:
+            trials.progress.DataError: if a folder cannot be used.
+        """
+
+    def weights(self, config: Any) -> list[Path]:
+        """Return the files that settings name and a training reads: the same number, whether or not they exist."""
+
+    def moved(self, config: Any, data: Any, root: Path) -> tuple[Any, Any]:
+        """Return settings and data whose absolute paths go on below `root`; what does not lie there stays as it is."""
+
     def provenance(self, data: Any) -> dict[str, Any]:
         """Return where results come from, for the report.
 
@@ -153,7 +166,10 @@ class Trainer(Protocol):
         """
 
     def seconds(self, config: Any, data: Any, *, threads: int) -> float:
-        """Estimate the seconds that one trial takes on this machine, from a few steps and one evaluation."""
+        """Estimate the seconds that one trial takes on this machine, from a few steps and one evaluation.
+
+        With what a trial's end alone needs, too: what this takes of a GPU's memory is taken for what a trial takes.
+        """
 
     def train(
         self,

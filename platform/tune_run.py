@@ -8,18 +8,20 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from platform import ray_alive
+from platform.demand import Demand
 from platform.errors import SweepError
 from platform.job import Job
-from platform.plan import Cell
+from platform.packing import fitting
+from platform.room import LEAST_B
 from platform.searcher import PlanSearcher
-from platform.spec import Resources
 
-__all__ = ["cluster", "fits", "interruptible", "probe", "run", "slots"]
+__all__ = ["cluster", "fits", "interruptible", "run", "slots"]
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCH = 1000
@@ -31,10 +33,12 @@ def cluster(address: str | None) -> Iterator[None]:
     """Join the Ray cluster at `address`, or start one of this machine's own; leave it at the end.
 
     Raises:
-        SweepError: if nobody answers at the address.
+        SweepError: if nobody answers at the address, or Ray does not start, or has no room for its own files.
     """
     import ray
 
+    if not address:
+        _check_room()
     runtime = {"py_modules": [str(ROOT / "trials")]} if address else None  # a local worker finds it where we stand
     options: dict[str, Any] = {} if address else {"include_dashboard": False}
     logging.getLogger("ray").setLevel(logging.ERROR)  # what a user needs to know is in the ledger and in our words
@@ -49,6 +53,9 @@ def cluster(address: str | None) -> Iterator[None]:
         ray.init(address or "local", runtime_env=runtime, log_to_driver=False, logging_level="error", **options)
     except ConnectionError as error:
         raise SweepError(f"--address {address}: no Ray cluster answers there ({error})") from None
+    except Exception as error:  # Ray raises bare ones, as when its node dies meanwhile
+        said = str(error).partition("\n")[0].rstrip(".")
+        raise SweepError(f"Ray did not start ({said}); nothing is lost, the same command goes on") from error
     finally:
         signal.signal(signal.SIGINT, before)
     try:
@@ -57,6 +64,17 @@ def cluster(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_room() -> None:
+    """Refuse to start Ray where its logs and sockets have no room, which it tells in ways that nobody understands."""
+    place = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
+    free = shutil.disk_usage(place).free
+    if free < LEAST_B:
+        raise SweepError(
+            f"{place}, where Ray keeps files while it runs, has {free / 2**20:.0f} MiB free, and {LEAST_B // 2**20} "
+            "are needed; make room, or set RAY_TMPDIR to a folder with more, then the same command goes on"
+        )
 
 
 @contextmanager
@@ -77,58 +95,46 @@ def interruptible() -> Iterator[None]:
             signal.signal(name, handler)
 
 
-def fits(resources: Resources) -> int:
-    """Return how many trials fit on the cluster as it is now."""
-    import ray
+def fits(job: Job) -> int:
+    """Return how many trials fit on the cluster as it is now.
 
-    whole = ray.cluster_resources()
-    counts = [whole.get("CPU", 0) // resources.cpu]
-    if resources.gpu:
-        counts.append(whole.get("GPU", 0) // resources.gpu)
-    return int(min(counts))
-
-
-def slots(resources: Resources) -> int:
-    """Return how many trials are handed out at once: those that fit, and one if none does, since a node may come."""
-    return max(1, fits(resources))
-
-
-def probe(job: Job, cell: Cell) -> Callable[[], str]:
-    """Let a worker try a few steps of a cell's trial; return what waits for it and says what went wrong, or ''.
-
-    Most studies that are bound to fail do so here, in seconds and before the night.
+    Raises:
+        SweepError: if the driver's node of it has died.
     """
     import ray
 
-    from trials.trainable import probe
-
-    needs = job.study.spec.resources
-    asked = ray.remote(probe).options(num_cpus=needs.cpu, num_gpus=needs.gpu, max_retries=0).remote(job.task(cell))
-
-    def wait() -> str:
-        try:
-            return str(ray.get(asked))
-        except ray.exceptions.RayError as error:
-            return f"its worker died: {error}"
-
-    return wait
+    ray_alive.check()
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return fitting(nodes, cpu=job.study.spec.resources.cpu, gpu=job.share)
 
 
-def run(job: Job) -> bool:
+def slots(job: Job) -> int:
+    """Return how many trials are handed out at once: those that fit, and one if none does, since a node may come."""
+    return max(1, fits(job))
+
+
+def run(job: Job, *, pending: int = 0) -> bool:
     """Train whatever the plan asks for. Return whether it is done; else a signal interrupted it.
+
+    Args:
+        job: the study.
+        pending: room is asked for so many trials more than fit, of a cluster that grows by itself.
 
     Raises:
         SweepError: if the ledger cannot be written to.
     """
     from ray.tune import TuneError
 
-    _environment(job.capacity())
+    _environment()
+    cpu = job.study.spec.resources.cpu
+    demand = Demand(pending, lambda: {"CPU": cpu, "GPU": job.share}) if pending else None
     shared = job.storage / ".tune"
-    shared.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(shared, ignore_errors=True)  # what killed drivers left: the ledger's lock makes it ours
+    shared.mkdir(parents=True)
     snapshots = Path(tempfile.mkdtemp(dir=shared))  # Tune insists on keeping some; nothing is ever read from them
     try:
         while True:
-            searcher = PlanSearcher(job)
+            searcher = PlanSearcher(job, demand)
             _tuner(job, searcher, snapshots).fit()
             if searcher.finished or searcher.suggested < BATCH:
                 return searcher.finished
@@ -144,11 +150,11 @@ def _tuner(job: Job, searcher: PlanSearcher, snapshots: Path) -> Any:
     from ray import tune
 
     from platform.scheduler import LedgerScheduler
-    from trials.trainable import trainable
+    from trials.trainable import needs, trainable
 
-    resources = job.study.spec.resources
+    shipped = tune.with_parameters(trainable, shipped=job.shipped)
     return tune.Tuner(
-        tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
+        tune.with_resources(shipped, needs),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=LedgerScheduler(searcher),
@@ -166,9 +172,13 @@ def _tuner(job: Job, searcher: PlanSearcher, snapshots: Path) -> Any:
     )
 
 
-def _environment(capacity: int) -> None:
-    """Set what Tune reads from the environment alone."""
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(capacity)
+def _environment() -> None:
+    """Set what Tune reads from the environment alone, and once for a Tuner.
+
+    The plan alone says how many trials are on their way: Tune would let one start after another, or, told how many fit,
+    hold to that when nodes come.
+    """
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(BATCH)
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "86400"
     os.environ["TUNE_WARN_THRESHOLD_S"] = "10"

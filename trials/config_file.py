@@ -9,6 +9,7 @@ import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,6 +19,7 @@ from ruamel.yaml.error import YAMLError
 
 from trials.canonical import FILES, absolute, anchored
 from trials.config import Config, Data
+from trials.plain_yaml import MOST_BYTES, RefusedError, measure
 from trials.progress import TrainError
 
 __all__ = ["ConfigError", "Settings", "read"]
@@ -78,7 +80,11 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Settings:
 
 def _content(path: Path) -> dict[str, Any]:
     try:
-        content = _parsed(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise ConfigError(path, [f"expected at most {MOST_BYTES} bytes, but it has more"])
+        content = _parsed(text.decode("utf-8"))
     except FileNotFoundError:
         raise ConfigError(path, ["expected a YAML file with `train` and `data`, but there is none"]) from None
     except (OSError, UnicodeDecodeError) as error:
@@ -94,14 +100,21 @@ def _parsed(text: str) -> Any:
     """Return what a YAML text means, as plain values.
 
     Raises:
-        ValueError: if it is no YAML.
+        ValueError: if it is no YAML, or more than any file of settings.
     """
+    try:
+        measure(_loader().parse(StringIO(text)))
+        return _loader().load(StringIO(text))
+    except RefusedError as error:
+        raise ValueError(f"line {error.line}: {error}" if error.line else str(error)) from None
+    except (YAMLError, ValueError, RecursionError) as error:  # an integer may have too many digits
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
+
+
+def _loader() -> YAML:
     loader = YAML(typ="safe", pure=True)
     loader.version = (1, 2)  # in which 1e-3 is a number, and `no` a word
-    try:
-        return loader.load(text)
-    except (YAMLError, RecursionError) as error:
-        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
+    return loader
 
 
 def _misplaced(name: str) -> str | None:

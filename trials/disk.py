@@ -1,4 +1,4 @@
-"""Whether something failed because there was no room to write. Imports nothing of the trainer's."""
+"""Whether something failed because a disk takes no more. Imports nothing of the trainer's."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import errno
 
 __all__ = ["no_room"]
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""No space on the device, a quota used up, a file larger than may be."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""No space or inode on the device, a quota used up, a file larger than may be; a disk that takes nothing any more."""
 
 
 def no_room(error: BaseException | None) -> OSError | None:

@@ -196,7 +196,7 @@ def _interval(training: _Training, steps: range, folder: Path, tally: _Tally, ti
     tally.evaluation |= mean_scores(scores)
     tally.events += training.monitor.evaluated(last, tally.evaluation)
     if last == training.config.steps and training.config.watch.duality_gap_steps and any(training.gan.judges()):
-        tally.evaluation["health/duality_gap"] = _duality_gap(training)
+        tally.evaluation["health/duality_gap"] = _duality_gap(training, steps=training.config.watch.duality_gap_steps)
     times = {
         "time/step_s": (trained - begun) / len(steps),
         "time/evaluation_s": time.perf_counter() - trained,
@@ -215,11 +215,11 @@ def _evaluated(training: _Training, step: int, folder: Path) -> tuple[list[Image
     return scores, {name: path.relative_to(folder) for name, path in written.items()}
 
 
-def _duality_gap(training: _Training) -> float:
+def _duality_gap(training: _Training, *, steps: int) -> float:
     streams = replace(training.streams, stream=f"{training.streams.stream}/duality_gap")
     images, place = training.images, device()
     batches = Batches(training.config, low=images.low, normal=images.normal, streams=streams, device=place)
-    return duality_gap(training.gan, batches, steps=training.config.watch.duality_gap_steps)
+    return duality_gap(training.gan, batches, steps=steps)
 
 
 def _advance(training: _Training, steps: range, tally: _Tally, tick: Callable[[int], None]) -> None:
@@ -284,6 +284,8 @@ def seconds(config: Config, data: Data, *, threads: int) -> float:
         begun = time.perf_counter()
         evaluate(training.gan.result, training.members)
         evaluation = time.perf_counter() - begun
+        if device().type == "cuda" and config.watch.duality_gap_steps and any(training.gan.judges()):
+            _duality_gap(training, steps=1)  # with its copies of all networks it may take most of the device's memory
     finally:
         torch.set_num_threads(before)
     one = statistics.mean(steps[1:] or steps)

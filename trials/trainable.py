@@ -7,7 +7,6 @@ not well, is a last message with an `outcome`: a failing trial leaves its worker
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 import json
 import os
@@ -19,37 +18,59 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 
+from trials import device
+from trials.arrival import arrived
 from trials.disk import no_room
 from trials.memory import lacks_memory
 from trials.progress import CheckpointError, DataError, DivergedError, Report
+from trials.scratch import carried
+from trials.shipping import Parcel
+from trials.storage import StorageError
 
-__all__ = ["probe", "trainable"]
+__all__ = ["needs", "probe", "trainable"]
 
 
-def trainable(config: dict[str, Any]) -> None:
-    """Train one trial; `config["task"]` is the JSON that `platform.searcher.Job.task` makes."""
+def trainable(config: dict[str, Any], shipped: Parcel | None = None) -> None:
+    """Train one trial; `config["task"]` is the JSON that `platform.job.Job.task` makes, `shipped` files sent along."""
     task = json.loads(config["task"])
     begun = time.monotonic() - task["seconds"]
     _tell(task["step"], {"began": _record(task)})
     try:
-        for report in _reports(task):
-            _tell(report.step, _result(report, task, time.monotonic() - begun))
+        device.cap(task["gpu"], task["context_b"])
+        with carried(task["storage"], task["folder"], task["resume"]) as (storage, carry):
+            for report in _reports(task, shipped, storage):
+                carry()
+                _tell(report.step, _result(report, task, time.monotonic() - begun))
+            carry()
     except Exception as error:
         _tell(task["step"], {"outcome": _outcome(error)})
 
 
-def probe(text: str) -> str:
-    """Train a few steps of a task, evaluate once, keep nothing; return what went wrong, with its traceback, or ''.
+def needs(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    """Return what a trial needs: `config` has its CPUs and GPUs."""
+    return tune.PlacementGroupFactory([{"CPU": config["cpu"], "GPU": config["gpu"]}])
 
-    A training that breaks down is a result, which the trial itself will tell.
+
+def probe(text: str, shipped: Parcel | None = None) -> tuple[str, device.Footprint | None]:
+    """Train a few steps of a task, evaluate once, keep nothing.
+
+    Returns:
+        What went wrong, with its traceback, or '': a training that breaks down is a result, which the trial itself will
+        tell. Then what it took of its GPU, in a process of its own; None without a GPU.
     """
-    task = json.loads(text)
-    trainer = importlib.import_module(task["trainer"])
+    wrong = _tried(json.loads(text), shipped)
+    return wrong, None if wrong else device.footprint()
+
+
+def _tried(task: dict[str, Any], shipped: Parcel | None) -> str:
     try:
-        config, data = trainer.Config.model_validate(task["settings"]), trainer.Data.model_validate(task["data"])
-        trainer.seconds(config, data, threads=task["threads"])
+        device.cap(task["gpu"], task["context_b"])
+        trainer, config, data = arrived(task, shipped, ray.get)
+        with carried(task["storage"], task["folder"], None):  # does the storage answer here, too?
+            trainer.seconds(config, data, threads=task["threads"])
     except DivergedError:
         return ""
     except Exception as error:
@@ -61,14 +82,13 @@ def _tell(step: int, message: dict[str, Any]) -> None:
     tune.report({"step": step, "message": json.dumps(message)})
 
 
-def _reports(task: dict[str, Any]) -> Any:
-    trainer = importlib.import_module(task["trainer"])
-    storage = Path(task["storage"])
+def _reports(task: dict[str, Any], shipped: Parcel | None, storage: Path) -> Any:
+    trainer, config, data = arrived(task, shipped, ray.get)
     folder = storage / task["folder"]
     folder.mkdir(parents=True, exist_ok=True)
     return trainer.train(
-        trainer.Config.model_validate(task["settings"]),
-        trainer.Data.model_validate(task["data"]),
+        config,
+        data,
         seed=task["seed"],
         stream=task["stream"],
         folder=folder,
@@ -94,7 +114,7 @@ def _result(report: Report, task: dict[str, Any], seconds: float) -> dict[str, A
 def _outcome(error: Exception) -> dict[str, str]:
     """Return how a trial ended that did not end well: its state, the kind of failure, a sentence and the traceback.
 
-    A full disk and a damaged checkpoint are no fault of the trial, which stays PLANNED.
+    A full disk, a storage that does not answer and a damaged checkpoint are no fault of the trial, which stays PLANNED.
     """
     state, kind = "FAILED", "bug"
     if isinstance(error, DivergedError):
@@ -105,6 +125,8 @@ def _outcome(error: Exception) -> dict[str, str]:
         kind = "data"
     elif lacks_memory(error):
         kind = "memory"
+    elif isinstance(error, StorageError):
+        state, kind = "PLANNED", "storage"
     elif full := no_room(error):
         state, kind, error = "PLANNED", "disk", full
     said = f"{type(error).__name__}: {error}"

@@ -14,8 +14,8 @@ from trials.progress import Report
 
 __all__ = [
     "METRICS", "RESULTS_VERSION", "Config", "Data", "Metric",
-    "anchored", "canonical", "check", "confirming", "digest", "misfits", "provenance", "references", "scenes",
-    "seconds", "train",
+    "anchored", "canonical", "check", "confirming", "digest", "files", "misfits", "moved", "provenance",
+    "references", "scenes", "seconds", "train", "weights",
 ]  # fmt: skip
 
 RESULTS_VERSION = "2"
@@ -120,6 +120,27 @@ def digest(data: Data) -> str:
     from trials.data import digest
 
     return digest(data)
+
+
+def files(data: Data) -> list[Path]:
+    """Return the files to train on and to score that lie in folders, and the tables of scenes."""
+    from trials.places import files
+
+    return files(data)
+
+
+def weights(config: Config) -> list[Path]:
+    """Return the files of weights that a training with these settings reads, and of the settings beside them."""
+    from trials.places import weights
+
+    return weights(config)
+
+
+def moved(config: Config, data: Data, root: Path) -> tuple[Config, Data]:
+    """Return settings and data whose files lie below `root` under their absolute paths; others are named as before."""
+    from trials.places import moved
+
+    return moved(config, data, root)
 
 
 def provenance(data: Data) -> dict[str, Any]:

@@ -57,8 +57,14 @@ def test_a_difference_that_is_certain_but_below_the_margin_is_equivalent():
     frame = scores({"baseline": BASELINE, "no_x": [value - 0.1 for value in BASELINE[:3]] + [10.19]})
     found = row(frame, margin=0.5)
     assert found["p_adjusted"] < 0.05
-    assert found["verdict"] == "equivalent"
+    assert (found["verdict"], found["note"]) == ("equivalent", "detected, but below the margin")
     assert row(frame)["verdict"] == "helps"
+    assert row(frame)["note"] == ""
+
+
+def test_equivalence_without_a_detected_difference_has_no_note():
+    found = row(scores({"baseline": BASELINE, "no_x": [10.05, 10.15, 10.15, 10.25]}), margin=0.5)
+    assert (found["verdict"], found["note"]) == ("equivalent", "")
 
 
 def test_noise_is_undecided():
@@ -161,6 +167,26 @@ def test_another_baseline_can_be_chosen():
     assert compare(frame, baseline="no_x", **PSNR)["variant"].tolist() == ["baseline"]
 
 
+def test_the_declared_family_alone_is_adjusted_and_judged_and_counts_a_variant_without_scores():
+    frame = scores({"baseline": BASELINE, "no_x": LOWER, "later": LOWER})
+    table = compare(frame, family=["no_x", "no_y", "no_z"], margin=0.5, **PSNR).set_index("variant")
+    assert table.index.tolist() == ["no_x", "no_y", "no_z", "later"]
+    assert table.at["no_x", "p_adjusted"] == pytest.approx(3 * table.at["no_x", "p"])
+    assert table.at["no_x", "verdict"] == "helps"
+    assert table.at["later", "low"] == table.at["no_x", "low"]
+    assert table.at["later", "verdict"] == ""
+    assert table.loc["later", ["p_adjusted", "p_equivalent_adjusted"]].isna().all()
+    assert table.at["later", "why"] == "not in the declared family: an interval for itself, no verdict"
+    default = compare(frame, **PSNR)
+    assert default["p_adjusted"].tolist() == pytest.approx(2 * default["p"])
+
+
+@pytest.mark.parametrize("family", [["baseline"], ["no_x", "no_x"]])
+def test_a_family_with_the_baseline_or_a_variant_twice_is_refused(family):
+    with pytest.raises(StatisticsError, match="family: expected each variant but 'baseline', once, got"):
+        compare(scores({"baseline": BASELINE, "no_x": LOWER}), family=family, **PSNR)
+
+
 def test_contrasts_come_from_the_table_of_variants():
     table = pd.DataFrame(
         [
@@ -188,6 +214,7 @@ def test_seed_differences_are_what_the_interval_is_made_of():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (lambda frame: frame.rename(columns={"variant": "arm", "set": "group"}), "there is no variant, set"),
         (lambda frame: frame.drop(columns="psnr"), "no metric 'psnr' among the scores; there are variant, seed"),
         (lambda frame: frame.assign(stage=["fixed", "confirm"] * (len(frame) // 2)), "one stage, got fixed, confirm"),
         (lambda frame: pd.concat([frame, frame]), "some come twice"),

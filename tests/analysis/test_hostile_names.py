@@ -6,6 +6,7 @@ import sqlite3
 
 import pytest
 
+from analysis import report
 from analysis.report import write_report
 from tests.analysis.synthetic_search import Tried, ordinary
 from tests.analysis.test_report import Page
@@ -70,6 +71,23 @@ def test_no_text_of_a_ledger_becomes_markup_of_the_page(hostile, kind):
     assert not [one for one in found.all("img") if one.get("src") == "x"]
     assert not [name for _, attributes in found.elements for name in attributes if name.startswith("on")]
     assert found.open == []
+
+
+ODD = "\x1b[2J[bold]:cat:"
+
+
+@pytest.mark.filterwarnings("ignore:Glyph 27")
+@pytest.mark.parametrize("kind", ["study", "search"])
+def test_no_text_of_a_ledger_drives_the_terminal(hostile, kind, capsys, monkeypatch):
+    monkeypatch.setattr("tests.analysis.test_hostile_names.MARKUP", ODD)
+    folder = hostile(kind)
+    assert report.main([str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert "\\x1b[2J[bold]:cat:" in shown
+    written = {path.name: path.read_text(encoding="utf-8") for path in (folder / "report").glob("*.[cm]*")}
+    assert len(written) > 4
+    for text in (shown, *written.values()):
+        assert "\x1b" not in text
 
 
 @pytest.mark.parametrize("kind", ["study", "search"])

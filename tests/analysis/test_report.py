@@ -1,3 +1,4 @@
+import os
 import re
 import shutil
 import sqlite3
@@ -297,3 +298,14 @@ def test_a_ledger_of_the_first_version_has_a_report(make_study):
         db.execute("DROP TABLE scored")
     db.close()
     assert "All 18 trials" in page(folder).text
+
+
+def test_what_a_killed_writer_left_aside_goes_with_the_next_report(make_study):
+    folder = make_study()
+    write_report(folder)
+    old, fresh = (folder / "report" / f".{name}.4711" for name in ("index.html", "report.md"))
+    for draft in (old, fresh):
+        draft.touch()
+    os.utime(old, (BEGIN, BEGIN))
+    write_report(folder)
+    assert (old.exists(), fresh.exists()) == (False, True)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.comparison import Contrast
+from analysis.comparison import BELOW, Contrast
 from analysis.ledger import Metric, Study
 from analysis.statistics import seeds_range
 from analysis.wording import (
@@ -27,7 +27,7 @@ STUDY = Study("s", Path(), (PSNR, NIQE), "eval/psnr_db", {"eval/psnr_db": 0.5}, 
 ROW = {
     "variant": "no_local_sfp", "compared_to": "baseline", "component": "local_sfp", "present": False,
     "difference": -1.2, "low": -2.0, "high": -0.4, "p": 0.01, "deviation": 0.5, "seeds": 3, "images": 2, "scenes": 2,
-    "partial": 0, "verdict": "helps", "why": "",
+    "partial": 0, "verdict": "helps", "note": "", "why": "",
 }  # fmt: skip
 
 
@@ -52,6 +52,11 @@ def test_an_added_component_is_said_against_what_it_was_added_to():
 def test_equivalence_names_the_margin():
     found = said(verdict="equivalent", difference=0.05, low=-0.1, high=0.2)
     assert "changes by +0.05 dB (\u22120.10 to +0.20), less than the 0.5 dB that matters" in found
+
+
+def test_a_difference_below_the_margin_is_said_to_be_detected():
+    found = said(verdict="equivalent", note=BELOW, difference=0.2, low=0.1, high=0.3)
+    assert "+0.30): detected, but below the margin of 0.5 dB, so local sfp makes none that matters." in found
 
 
 def test_the_undecided_are_told_how_many_seeds_would_decide():

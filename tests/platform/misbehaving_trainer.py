@@ -38,6 +38,22 @@ def check(config, data):
     return misfits(config, data)
 
 
+def digest(data):
+    return "simulated"
+
+
+def files(data):
+    return []
+
+
+def weights(config):
+    return []
+
+
+def moved(config, data, root):
+    return config, data
+
+
 def misfits(config, data):
     return [f"train.behaviour: {config.behaviour} fits nothing"] if config.behaviour == "misfit" else []
 

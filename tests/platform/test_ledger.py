@@ -168,6 +168,17 @@ def test_attempts_lost_in_a_row_are_counted_until_a_checkpoint_comes_between(led
     assert ledger.losses(trial) == 1
 
 
+def test_attempts_that_died_with_their_driver_count_for_nothing(ledger):
+    trial = first(ledger)
+    for moment in (3.0, 5.0, 7.0):
+        ledger.begin(trial, RECORD, moment)
+        ledger.begin_driver({}, moment + 1)  # the same command again, after kill -9
+    assert ledger.losses(trial) == 0
+    ledger.begin(trial, RECORD, 9.0)
+    ledger.release(trial, "lost", 10.0)
+    assert ledger.losses(trial) == 1
+
+
 def test_the_time_spent_is_summed_over_attempts_running_ones_included(ledger):
     one, two = list(ledger.states)[:2]
     ledger.begin(one, RECORD, 10.0)

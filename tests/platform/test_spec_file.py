@@ -146,6 +146,7 @@ def test_a_score_may_be_written_in_words(tmp_path):
     ("text", "said"),
     [
         ("study: mlflow.db", "the results folder holds MLflow's own mlflow.db; choose another name"),
+        ("study: mlflow.db-wal", "the results folder holds MLflow's own mlflow.db-wal; choose another name"),
         (
             "study: s\ndesign: list\nvariants: {baseline: {batch: 2}}",
             "the name `baseline` is taken by the design itself",
@@ -200,6 +201,10 @@ def test_files_of_weights_are_relative_to_the_file_and_in_settings_to_the_workin
         (
             "study: s\nreference: {gain: spec.yaml}\n",
             "line 2, reference: the name `gain` is taken: input, gain, gamma,",
+        ),
+        (
+            "study: s\nreference: {confirm: spec.yaml}\n",
+            "line 2, reference: the name `confirm` is taken by the folder of pictures to confirm; choose another",
         ),
         ("study: s\nreference: {baseline: spec.yaml}\n", "reference.baseline: the name `baseline` is a variant's"),
         ("study: s\nreference: {a/b: spec.yaml}\n", "expected a name of letters, digits"),

@@ -30,7 +30,7 @@ def prepared(folder, behaviours, *, seeds, at_once):
     trainer = misbehaving_trainer
     study = Study(spec, trainer, trainer.Config(), trainer.Data(marks=folder))
     opened = Ledger(folder / "bad")
-    planned = cells(study, "d" * 32)
+    planned = cells(study, trainer.digest(study.data))
     opened.accept(study.resolved(), variants(spec), planned, now=time.time())
     opened.begin_driver({}, time.time())
     return Job(study, planned, opened, folder / "bad", lambda: at_once), opened

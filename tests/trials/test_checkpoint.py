@@ -1,7 +1,10 @@
+import contextlib
 import dataclasses
 import errno
+import pickle
 import resource
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +13,7 @@ from trials import checkpoint
 from trials.batches import Batch
 from trials.checkpoint import Origin, prune, write
 from trials.health import Monitor
-from trials.progress import TrainError
+from trials.progress import CheckpointError, TrainError
 from trials.randomness import Streams
 from trials.steps import build, step
 
@@ -115,6 +118,29 @@ def test_a_broken_checkpoint_is_named(tiny, tmp_path, damage):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(TrainError, match=r"checkpoint-2\.pt is broken .*start the training anew, or from another one"):
         restore(path, gan, origin)
+
+
+class Code:
+    """What makes an unpickler that is not restricted write a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.write_text, (self.path, "it ran")
+
+
+@pytest.mark.parametrize("made", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
+def test_a_checkpoint_with_code_in_it_counts_as_broken_and_nothing_runs(tiny, tmp_path, made):
+    gan, origin = trained(tiny())
+    path = tmp_path / save(tmp_path, gan, origin, step=2)
+    made({"origin": Code(tmp_path / "proof"), "step": 2}, path)
+    with pytest.raises(CheckpointError, match=r"checkpoint-2\.pt is broken"):
+        restore(path, gan, origin)
+    assert not (tmp_path / "proof").exists()
+    with contextlib.suppress(RuntimeError):
+        torch.load(path, weights_only=False)
+    assert (tmp_path / "proof").exists()  # so something would have
 
 
 def test_a_missing_checkpoint_is_named(tiny, tmp_path):

@@ -55,6 +55,28 @@ def test_folders_are_relative_to_the_file_and_those_of_overrides_to_the_working_
     assert data.evaluate["c"].low == tmp_path / "here" / "w"
 
 
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcde", "bcdef", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (BOMB, "line 5: expected at most 30000 values"),
+        ("train: " + "[" * 40 + "]" * 40, "expected at most 30 sections within each other"),
+        ("train: &a {x: *a}", r"\*a stands within what it stands for"),
+        ("train: !!python/object:os.system {}", r"a spec holds plain values, but here is a tag"),
+        ('train: {init: "a\\e[2Jb"}', r"here is the character U\+001B"),
+        ("#" * (1 << 20) + "\n", "expected at most 1048576 bytes"),
+        (f"train: {{steps: {'9' * 5000}}}", "this is not YAML: Exceeds the limit"),
+    ],
+)
+def test_a_file_that_no_training_needs_is_refused_before_it_takes_time_or_memory(tmp_path, text, said):
+    with pytest.raises(ConfigError, match=said):
+        read(written(tmp_path, text))
+
+
 def test_every_problem_is_found_at_once(tmp_path):
     text = "train: {steps: 0, generator: {widht: 4, depth: x}, loss: {convention: cod}, local: 4, augment: {flip: 1}}\n"
     found = problems(
@@ -133,9 +155,8 @@ def test_files_of_weights_lie_beside_the_file_that_names_them_and_words_are_word
     assert read(path, ["train.init=other.pth"]).config.init == str(Path.cwd() / "other.pth")
 
 
-@pytest.mark.parametrize("name", ["~nosuchuser/images", "a\0b"])
-def test_a_name_that_no_path_can_have_is_kept_as_it_is(tmp_path, name):
-    path = tmp_path / "c.yaml"
+def test_a_name_that_no_path_can_have_is_kept_as_it_is(tmp_path):
+    path, name = tmp_path / "c.yaml", "~nosuchuser/images"
     quoted = json.dumps(name)
     path.write_text(
         f"train: {{init: {quoted}}}\ndata: {{source: folders, low: {quoted}, normal: n, evaluate: {{a: b}}}}\n"

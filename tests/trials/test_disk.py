@@ -13,6 +13,7 @@ def raised(error, *, cause=None, before=None):
 FULL = OSError(errno.ENOSPC, "No space left on device")
 QUOTA = OSError(errno.EDQUOT, "Disk quota exceeded")
 LARGE = OSError(errno.EFBIG, "File too large")
+READ_ONLY = OSError(errno.EROFS, "Read-only file system")
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,7 @@ LARGE = OSError(errno.EFBIG, "File too large")
         (FULL, FULL),
         (QUOTA, QUOTA),
         (LARGE, LARGE),
+        (READ_ONLY, READ_ONLY),
         (raised(RuntimeError("unexpected pos"), cause=FULL), FULL),
         (raised(RuntimeError("unexpected pos"), before=raised(ValueError(), before=FULL)), FULL),
         (PermissionError(errno.EACCES, "Permission denied"), None),

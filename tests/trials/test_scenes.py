@@ -39,6 +39,17 @@ def test_a_wrong_expression_is_named(rule, message):
         scenes(rule, FILES)
 
 
+def test_an_expression_that_never_ends_is_named(monkeypatch):
+    monkeypatch.setattr("trials.scenes.MATCHING_S", 1.0)
+    with pytest.raises(DataError, match=r"matching 1 names takes more than 1 s; write the expression without a repeat"):
+        scenes(r"((?:a+)+)$", [Path("a" * 60 + "b.png")])
+
+
+def test_names_that_are_no_utf_8_are_matched_as_they_are():
+    name = Path("0011_\udcff.png")  # how Python spells a byte that is no UTF-8
+    assert scenes(r"^(\d+_.)", [name]) == {name: "0011_\udcff"}
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [

@@ -1,0 +1,58 @@
+"""Looking at a study more than once: how much of the level each look may spend, and what is decided there. Pure.
+
+At looks after S_1 < S_2 < ... of at most S seeds, the level of a test is spent in shares t_k^2 - t_(k-1)^2, t = S_k / S
+(Lan and DeMets 1983, Biometrika 70:659, with a power of 2). The shares add up to 1 or less, and errors add up at most,
+so the level holds whatever the looks have to do with each other. Over components Holm's steps hold at every look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
+
+from analysis.errors import StatisticsError
+
+__all__ = ["LOOKS", "rejected", "shares"]
+
+LOOKS = (3, 5, 8, 12)
+"""The numbers of seeds at which a study is looked at by default."""
+
+
+def shares(looks: Sequence[int], most: int) -> list[float]:
+    """Return the share of the level that each look may spend.
+
+    Args:
+        looks: numbers of complete seeds, each larger than the one before.
+        most: the largest number of seeds that the study may come to, declared beforehand.
+
+    Raises:
+        StatisticsError: if the looks do not grow, or one lies beyond `most`.
+    """
+    if list(looks) != sorted(set(looks)) or not looks or looks[0] < 1 or looks[-1] > most:
+        raise StatisticsError(
+            f"looks: expected growing numbers of seeds up to {most}, got {', '.join(map(str, looks))}"
+        )
+    reached = [0.0, *((seeds / most) ** 2 for seeds in looks)]
+    return [later - earlier for earlier, later in pairwise(reached)]
+
+
+def rejected(
+    p: Mapping[str, float], *, share: float, earlier: Collection[str] = (), declared: int, level: float = 0.05
+) -> list[str]:
+    """Return the hypotheses that are rejected at one look, smallest p first (Holm's steps).
+
+    Args:
+        p: hypothesis -> its p-value at this look, of those that are tested here.
+        share: of the level, that this look may spend.
+        earlier: the hypotheses rejected at earlier looks.
+        declared: the number of hypotheses declared together. One that is tested no more without having been rejected
+            (since its component was decided otherwise) still counts.
+        level: of the whole family, over all looks.
+    """
+    open_ = declared - len(earlier)
+    found = list[str]()
+    for name in sorted((one for one in p if one not in earlier), key=p.__getitem__):
+        if p[name] >= level * share / (open_ - len(found)):
+            break
+        found.append(name)
+    return found

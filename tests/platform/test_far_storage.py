@@ -1,0 +1,202 @@
+"""A storage with an address: what is refused, what comes back, and trials whose files do not get there."""
+
+import json
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from ray import tune
+
+from analysis.schema import COMPLETED
+from platform import tune_run
+from platform.errors import AddressError
+from platform.far_storage import below, connect, fetch
+from platform.job import Job
+from platform.retention import delete
+from platform.sweep import main
+from tests.far_storages import Failing, failing, s3_server
+from tests.platform.test_tune_run import attempts, ends, prepared, steps
+from trials import storage, trainable
+from trials.storage import Storage
+
+
+def test_the_study_has_a_folder_of_its_own_below_the_address():
+    assert below("s3://bucket/ablations/", "mine") == "s3://bucket/ablations/mine"
+    assert below("file:///mnt/far", "mine") == "file:///mnt/far/mine"
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("s3://key:SECRET@bucket/x", r"s3://\*\*\*@bucket: expected an address without credentials"),
+        ("s3://key:SEC/RET@bucket/x", r"s3://\*\*\*@bucket: expected an address without credentials"),
+        ("sftp://me:SECRET@host/x", r"sftp://\*\*\*@host: expected an address without credentials"),
+        ("abfs://x@account.net/y?sig=SECRET", "abfs://x@account.net/y: expected one plain address"),
+        ("simplecache::s3://bucket", "expected one plain address"),
+        ("s4://bucket", "s4://bucket: there is no scheme s4://; give a folder, or an address such as s3://BUCKET"),
+        ("gs://bucket", "gs:// needs the package gcsfs, which is not installed; install it, on every node"),
+        ("memory://x", "no other process sees what one has in its memory"),
+        ("file://x", "expected an absolute path, such as file:///mnt/storage"),
+    ],
+)
+def test_an_address_that_cannot_be_used_ends_the_command_with_status_2_and_makes_nothing(
+    tmp_path, capsys, address, said
+):
+    with pytest.raises(AddressError, match=said):
+        below(address, "mine")
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("study: mine\ntrain: {vgg: {weights: random}}\n")
+    assert main([str(spec), "--results", str(tmp_path / "results"), "--storage", address]) == 2
+    shown = capsys.readouterr().out
+    assert shown.startswith("--storage ")
+    assert shown.count("\n") == 1
+    assert "SEC" not in shown
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_bucket_or_folder_that_cannot_be_written_to_is_refused_before_anything_is_made(tmp_path, monkeypatch, capsys):
+    with s3_server() as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(AddressError, match=r"s3://wrong/mine \(FileNotFoundError: The specified bucket does not"):
+            connect("s3://wrong/mine")
+        far = connect("s3://bucket/mine")
+        assert far.names("") == []  # what was written to try it is gone
+    (tmp_path / "far").write_text("no folder")
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("study: mine\ntrain: {vgg: {weights: random}}\n")
+    asked = [str(spec), "--results", str(tmp_path / "results"), "--storage", f"file://{tmp_path}/far"]
+    assert main(asked) == 2
+    shown = capsys.readouterr().out
+    assert f"in the storage file://{tmp_path}/far/mine (" in shown
+    assert "nothing was started" in shown
+    assert not (tmp_path / "results").exists()
+
+
+def test_what_is_missing_alone_is_fetched(tmp_path):
+    far = Storage(f"file://{tmp_path}/far")
+    for name in ("pictures/cat.png", "pictures/dog.png", "generator.pt", "checkpoint-6.pt"):
+        path = tmp_path / "far" / "trials" / "a" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("far")
+    here = tmp_path / "here"
+    (here / "trials" / "a" / "pictures").mkdir(parents=True)
+    (here / "trials" / "a" / "pictures" / "cat.png").write_text("here")
+    pictures = {"a": ["trials/a/pictures/cat.png", "trials/a/pictures/dog.png", "trials/a/pictures/lost.png"]}
+    assert fetch(far, here, pictures) == 2  # a trainer may leave no generator.json
+    found = {path.name: path.read_text() for path in here.rglob("*") if path.is_file()}
+    assert found == {"cat.png": "here", "dog.png": "far", "generator.pt": "far"}
+    assert fetch(far, here, pictures) == 0
+
+
+@pytest.mark.parametrize("trials", [["a"], ["a", "b"]])
+def test_checkpoints_are_deleted_there_and_nothing_else(tmp_path, trials):
+    for trial in ("a", "b", "c"):
+        folder = tmp_path / "far" / "trials" / trial
+        (folder / "pictures").mkdir(parents=True)
+        for name in ("checkpoint-10.pt", "generator.pt", "pictures/checkpoint-10.png"):
+            (folder / name).touch()
+    delete(Storage(f"file://{tmp_path}/far"), trials)
+    left = {path.parent.name for path in (tmp_path / "far").rglob("checkpoint-*.pt")}
+    assert left == {"a", "b", "c"} - set(trials)
+    assert len([path for path in (tmp_path / "far").rglob("*") if path.is_file()]) == 9 - len(trials)
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """Return what `trainable` tells, called in this process."""
+    messages = []
+    monkeypatch.setattr(tune, "report", lambda one: messages.append(json.loads(one["message"])))
+    monkeypatch.setattr(storage.time, "sleep", lambda seconds: None)
+    return messages
+
+
+def task(folder):
+    job, opened = prepared(folder, ["well too"], seeds=[1], at_once=1)
+    job.far = Storage("failing://far")
+    asked = {"task": job.task(job.cells[0])}
+    opened.close()
+    return asked, f"/far/trials/{job.cells[0].trial}"
+
+
+def test_a_trial_goes_on_when_an_upload_fails_twice_and_reports_only_what_is_there(tmp_path, told, monkeypatch):
+    files = failing(2)
+    asked, folder = task(tmp_path)
+    there = []
+    monkeypatch.setattr(tune, "report", lambda one: (told.append(json.loads(one["message"])), there.append(set(files))))
+    trainable.trainable(asked)
+    assert [one.get("step") for one in told] == [None, 1, 2, 3], told
+    assert Failing.failures == 0
+    for report, seen in zip(told[1:], there[1:], strict=True):
+        assert f"/far/{report['checkpoint']}" in seen
+    assert sorted(files) == [f"{folder}/{step}.txt" for step in (1, 2, 3)]
+
+
+def test_a_trial_whose_uploads_always_fail_stays_planned_and_says_which_address(tmp_path, told):
+    failing(1000)
+    trainable.trainable(task(tmp_path)[0])
+    (outcome,) = [one["outcome"] for one in told if "outcome" in one]
+    assert (outcome["state"], outcome["kind"]) == ("PLANNED", "storage")
+    assert outcome["message"].startswith("StorageError: cannot write trials/")
+    assert "in the storage failing://far (PermissionError: 503 slow down)" in outcome["message"]
+    assert not [one for one in told if "step" in one]
+
+
+def test_a_worker_that_lacks_the_package_says_so_before_the_study_starts(tmp_path):
+    job, opened = prepared(tmp_path, ["well too"], seeds=[1], at_once=1)
+    job.far = SimpleNamespace(address="gs://bucket/bad")
+    wrong, _ = trainable.probe(job.task(job.cells[0]))
+    assert wrong.startswith("StorageError: gs://bucket/bad: gs:// needs the package gcsfs, which is not installed")
+    opened.close()
+
+
+def test_pictures_are_here_when_a_trial_is_completed_and_else_no_other_starts(tmp_path, told):
+    files = failing(0)
+    job, opened = prepared(tmp_path, ["well too"], seeds=[1], at_once=1)
+    job.far = Storage("failing://far")
+    for cell in job.cells:
+        picture = f"trials/{cell.trial}/pictures/cat.png"
+        job.far.put({picture: Path(__file__)})
+        job.begin(cell.trial, {})
+        report = {"step": 3, "seconds": 1.0, "metrics": {}, "images": [], "checkpoint": None, "events": []}
+        job.report(cell.trial, {**report, "pictures": {"none/cat": picture}})
+    first, second = (cell.trial for cell in job.cells)
+    job.end(first, COMPLETED)
+    assert (job.storage / "trials" / first / "pictures" / "cat.png").is_file()
+    assert job.halt == ""
+    Failing.failures = 1000
+    job.end(second, COMPLETED)
+    assert opened.states[second] == COMPLETED
+    assert job.halt == (
+        f"cannot read trials/{second}/pictures/cat.png in the storage failing://far (PermissionError: 503 slow down); "
+        "nothing is lost: once it works, the same command goes on"
+    )
+    assert len(files) == 2
+    opened.close()
+
+
+@pytest.mark.slow  # 20 seconds of patience
+def test_a_storage_that_does_not_answer_ends_no_trial_and_starts_none_until_it_does(tmp_path):
+    job, opened = prepared(tmp_path, ["well too"], seeds=[1, 2], at_once=1)
+    far = Storage(f"file://{tmp_path}/far")
+    job = Job(job.study, job.cells, opened, job.storage, job.capacity, far=far)
+    second = job.cells[1].trial
+    (tmp_path / "far" / "trials").mkdir(parents=True)
+    (tmp_path / "far" / "trials" / second).symlink_to(tmp_path / "not" / "mounted")
+    with tune_run.cluster(None):
+        assert tune_run.run(job) is True
+        assert job.reason.startswith(f"cannot write trials/{second}/1.txt in the storage {far.address} (")
+        assert job.reason.endswith("nothing is lost: once it works, the same command goes on")
+        assert [end[:2] for end in ends(opened, "well_too")] == [("PLANNED", None)] * 2
+        assert attempts(opened, "well_too") == [(0, "storage")]
+
+        (tmp_path / "far" / "trials" / second).unlink()
+        opened.end_driver(time.time())
+        opened.begin_driver({}, time.time())
+        again = Job(job.study, job.cells, opened, job.storage, job.capacity, far=far)
+        assert tune_run.run(again) is True
+    assert again.reason == ""
+    assert {end[0] for end in ends(opened, "baseline") + ends(opened, "well_too")} == {"COMPLETED"}
+    assert steps(opened, "well too") == [1, 1, 2, 3]
+    opened.close()
