@@ -32,8 +32,8 @@ __all__ = [
     "searchable",
 ]
 
-VERSION = 3
-EARLIER = (1, 2)
+VERSION = 4
+EARLIER = (1, 2, 3)
 """What can be read too, and becomes `VERSION` when it is written to. They lack tables of `LATER` and columns of `cell`;
 version 1 lacks of each metric what it is about and whether each image has it."""
 
@@ -82,6 +82,11 @@ LATER = {
     refused TEXT,                             -- what the trainer says against these settings; NULL if nothing
     left_out TEXT,                            -- why it is no point of the search any more; NULL while it is
     PRIMARY KEY (variant, repeat, number)
+) WITHOUT ROWID""",
+    "taken_out": """(                         -- the components that a variant lacks
+    variant TEXT NOT NULL,
+    component TEXT NOT NULL,
+    PRIMARY KEY (variant, component)
 ) WITHOUT ROWID""",
     "choice": """(                            -- what a search found, and goes on to be confirmed
     variant TEXT NOT NULL,

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from analysis import factorial
 from analysis.schema import BASELINE
 from platform.spec import Spec
 from platform.trainer import Trainer
 
-__all__ = ["PLACEBO", "Variant", "changes", "configured", "inert", "variants"]
+__all__ = ["PLACEBO", "Variant", "changes", "configured", "crossed", "inert", "variants"]
 
 BARE = "bare"
 PLACEBO = "placebo"
+LONGEST = 80
+"""Characters of a variant's name."""
+ORDERS_SEED = 0
+"""Of the random orders of a design: the same spec, the same variants."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class Variant:
         compared_to: the variant from which it differs by that component alone, or by its overrides.
         present: whether the component is in this variant (and missing in the other).
         stream: the stream of seeds; not empty for the placebo alone.
+        out: the components that are taken out, in the spec's order.
     """
 
     name: str
@@ -35,27 +41,74 @@ class Variant:
     compared_to: str | None = None
     present: bool = False
     stream: str = ""
+    out: tuple[str, ...] = ()
 
 
 def variants(spec: Spec) -> list[Variant]:
     """Return the variants of a spec's design, the full model first.
 
     leave-one-out: the full model without each component in turn. add-one-in: the full model, the bare one (every
-    component taken out), and the bare one with each component in turn. list: as written by hand.
+    component taken out), and the bare one with each component in turn. list: as written by hand. factorial,
+    fractional, orders: the full model without each set of components of its runs.
+
+    Raises:
+        DesignError: if there is no such design for so many components.
     """
     found = [Variant(BASELINE)]
+    parts = tuple(spec.components)
     if spec.design == "leave-one-out":
-        found += [Variant(f"no_{name}", out, name, BASELINE) for name, out in spec.components.items()]
-    elif spec.design == "add-one-in" and spec.components:
-        found.append(Variant(BARE, _merged(spec.components), None, BASELINE))
-        for name in spec.components:
-            rest = _merged({other: out for other, out in spec.components.items() if other != name})
-            found.append(Variant(f"only_{name}", rest, name, BARE, present=True))
-    else:
+        found += [_without(spec, (name,)) for name in parts]
+    elif spec.design == "add-one-in" and parts:
+        found.append(replace(_without(spec, parts), name=BARE, component=None, compared_to=BASELINE))
+        for name in parts:
+            rest = _without(spec, tuple(other for other in parts if other != name))
+            found.append(replace(rest, name=f"only_{name}", component=name, compared_to=BARE, present=True))
+    elif spec.design == "list":
         found += [Variant(name, overrides, None, BASELINE) for name, overrides in spec.variants.items()]
+    else:
+        outs = [tuple(name for name in parts if name not in run) for run in _runs(spec)]
+        found += [_without(spec, out, number) for number, out in enumerate(outs, start=1) if out]
     if spec.control.placebo:
         found.append(Variant(PLACEBO, {}, None, BASELINE, stream=PLACEBO))
     return found
+
+
+def crossed(spec: Spec) -> factorial.Factorial | None:
+    """Return the factorial design of a spec, full or a fraction; None if its design is another.
+
+    Raises:
+        DesignError: if there is no such fraction for so many components.
+    """
+    parts = tuple(spec.components)
+    if spec.design == "factorial" and parts:
+        return factorial.full(parts)
+    if isinstance(spec.design, dict) and "fractional" in spec.design:
+        return factorial.fractional(parts, spec.design["fractional"])
+    return None
+
+
+def _runs(spec: Spec) -> Sequence[factorial.Run]:
+    """Return which components are there in each variant of a factorial design, or of one of orders."""
+    if (made := crossed(spec)) is not None:
+        return made.runs
+    if isinstance(spec.design, dict):
+        return factorial.runs_of_orders(
+            factorial.orders(tuple(spec.components), spec.design["orders"], seed=ORDERS_SEED)
+        )
+    return ()
+
+
+def _without(spec: Spec, out: tuple[str, ...], number: int = 0) -> Variant:
+    """Return the full model without these components; compared with it if there is one alone.
+
+    `number` is in the name where the components' own names would make it too long.
+    """
+    one = out[0] if len(out) == 1 else None
+    name = f"no_{'+'.join(out)}"
+    overrides = _merged({name: spec.components[name] for name in out})
+    return Variant(
+        name if len(name) <= LONGEST else f"run_{number}", overrides, one, BASELINE if one else None, out=out
+    )
 
 
 def configured(model: Any, config: Any, overrides: Mapping[str, Any]) -> Any:

@@ -5,25 +5,27 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analysis.schema import CONFIRM, FIXED, PLANNED, RUNNING, SEARCH
-from platform.design import changes, inert, variants
+from analysis.factorial import Run, aliases, named
+from analysis.schema import BASELINE, CONFIRM, FIXED, PLANNED, RUNNING, SEARCH
+from platform.design import changes, crossed, inert, variants
 from platform.early_stopping import rungs
 from platform.errors import SweepError, shown
 from platform.plan import Cell
 from platform.search_checks import cautions
 from platform.search_spec import Choose, Distribution, Hyperband, Median
 from platform.snapshot import snapshot, states
-from platform.spec import Study
+from platform.spec import Spec, Study
 from platform.tracks import Rules, Track, first_points, rules_of, tracks_of
 from platform.view import clock
 
-__all__ = ["search_plan", "show"]
+__all__ = ["design_plan", "search_plan", "show"]
 
 SAMPLERS = {"tpe": "TPE", "random": "random", "quasi-random": "quasi-random", "gp": "GP"}
 
@@ -34,15 +36,19 @@ def show(study: Study, cells: Sequence[Cell], folder: Path, console: Console) ->
     table = Table(box=None, padding=(0, 2), header_style="dim")
     for head in ("variant", "differs from", "by"):
         table.add_column(head, overflow="fold")
-    without, named = {}, {variant.name: variant for variant in variants(spec)}
-    for variant in named.values():
-        compared = named[variant.compared_to] if variant.compared_to else variant
-        by = [f"{path}: {shown(value)}" for path, value in changes(variant, compared, study.config).items()]
+    without, by_name = {}, {variant.name: variant for variant in variants(spec)}
+    for variant in by_name.values():
+        other = variant.compared_to or (BASELINE if variant.out else variant.name)
+        by = [f"{path}: {shown(value)}" for path, value in changes(variant, by_name[other], study.config).items()]
         table.add_row(
-            variant.name, variant.compared_to or "", Text(", ".join(by) or ("other seeds" if variant.stream else ""))
+            variant.name,
+            other if other != variant.name else "",
+            Text(", ".join(by) or ("other seeds" if variant.stream else "")),
         )
         without[variant.name] = inert(study.trainer, study.config, variant.overrides)
     console.print(table)
+    for line in design_plan(spec):
+        console.print(line, markup=False, highlight=False)
     for paths in dict.fromkeys(tuple(paths) for paths in without.values() if paths):
         names = ", ".join(name for name, theirs in without.items() if tuple(theirs) == paths)
         console.print(f"without effect, too, in {names}: {', '.join(paths)}", markup=False, highlight=False)
@@ -76,6 +82,39 @@ def show(study: Study, cells: Sequence[Cell], folder: Path, console: Console) ->
         markup=False,
         highlight=False,
     )
+
+
+ROMAN = {3: "III", 4: "IV", 5: "V"}
+
+
+def design_plan(spec: Spec) -> list[str]:
+    """Return what a factorial design is: its runs, generators, and which effects it cannot tell apart."""
+    made = crossed(spec)
+    if made is None:
+        return []
+    if not made.words:
+        return [f"full factorial of {len(made.components)} components, {len(made.runs)} variants"]
+    names = made.components
+    effects = [frozenset(pair) for size in (1, 2) for pair in combinations(names, size)]
+    confused: list[list[Run]] = []
+    seen: set[Run] = set()
+    for effect in effects:
+        others = [one for one in aliases(effect, made.words) if one not in seen]
+        seen.add(effect)
+        if others and effect not in {one for group in confused for one in group}:
+            confused.append([effect, *others])
+    resolution = made.resolution or 0
+    lines = [
+        f"fractional factorial of {len(names)} components, resolution {ROMAN.get(resolution, resolution)}, "
+        f"{len(made.runs)} of {2 ** len(names)} variants",
+        "generators: " + ", ".join(f"{name} = {named(word, names)}" for name, word in made.generators.items()),
+        "not told apart: " + "; ".join(" and ".join(named(one, names) for one in group) for group in confused)
+        if confused
+        else "main effects and interactions of two components are all told apart",
+    ]
+    if resolution == 3:
+        lines.append("mind: at resolution III a main effect may be an interaction, so there are no verdicts: screening")
+    return lines
 
 
 def search_plan(study: Study) -> list[RenderableType]:

@@ -147,6 +147,10 @@ class Ledger:
                 db.execute("INSERT INTO spec (at, resolved) VALUES (?, ?)", (now, text))
             db.execute("DELETE FROM variant")
             db.executemany("INSERT INTO variant VALUES (?, ?, ?, ?, ?, ?)", _variant_rows(variants))
+            db.execute("DELETE FROM taken_out")
+            db.executemany(
+                "INSERT INTO taken_out VALUES (?, ?)", [(one.name, name) for one in variants for name in one.out]
+            )
             (number,) = db.execute("SELECT max(number) FROM spec").fetchone()
             rows = [(now, number, text) for text in changes]
             db.executemany("INSERT INTO deviation (at, spec, text) VALUES (?, ?, ?)", rows)

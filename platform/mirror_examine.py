@@ -46,7 +46,7 @@ class Examiner:
         stopping: asked between batches whether to leave off.
         thorough: whether to ask for every point of every run, and for its artifacts; else only of runs that do not
             bear the mark of a whole copy, or whose tags, parameters, last values or input are not as they should be.
-            On a server of this machine 600 runs take about 10 s, without it 1 s.
+            600 short runs take 5 s in a SQLite store and 36 s on a server with PostgreSQL, on two shared cores.
     """
 
     client: MlflowClient

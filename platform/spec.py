@@ -25,6 +25,30 @@ LEARNLESS = ("input", "gain", "gamma", "normal")
 MOST_VARIANTS = 200
 """Each is checked against the trainer, and with a search against its space, before anything starts."""
 
+DESIGNS = ("leave-one-out", "add-one-in", "factorial", "list")
+RESOLUTIONS = {"III": 3, "IV": 4, "V": 5}
+MOST_ORDERS = 100
+
+
+def _design(value: Any) -> Any:
+    if isinstance(value, dict) and list(value) == ["fractional"]:
+        resolution = RESOLUTIONS.get(str(value["fractional"]), value["fractional"])
+        if not isinstance(resolution, bool) and resolution in RESOLUTIONS.values():
+            return {"fractional": resolution}
+    if isinstance(value, dict) and list(value) == ["orders"]:
+        count = value["orders"]
+        if isinstance(count, int) and not isinstance(count, bool) and 2 <= count <= MOST_ORDERS:
+            return value
+    if not (isinstance(value, str) and value in DESIGNS):
+        raise ValueError(
+            f"expected {', '.join(DESIGNS)}, {{fractional: III}} (or IV, V) or {{orders: N}} (N from 2 to "
+            f"{MOST_ORDERS}), got {shown(value)}"
+        )
+    return value
+
+
+Design = Annotated[str | dict[str, int], BeforeValidator(_design)]
+
 
 class Analysis(Section):
     """How the study will be judged; declared before the first trial, and locked by it."""
@@ -107,7 +131,10 @@ class Spec(Section):
     """For each component, the settings that take it out."""
     variants: dict[Name, Overrides] = Field({}, max_length=MOST_VARIANTS)
     """With `design: list`, the variants by hand: settings that differ from the full model's."""
-    design: Literal["leave-one-out", "add-one-in", "list"] = "leave-one-out"
+    design: Design = "leave-one-out"
+    """Which components are taken out together: one at a time; all but one; every subset (`factorial`), or a regular
+    fraction of these of resolution III, IV or V (`{fractional: IV}`); what N random orders of taking one after another
+    out need (`{orders: N}`, for Shapley values of more than 6); or `variants` by hand (`list`)."""
     seeds: Seeds = 3
     """How many seeds (from 1), or which."""
     search: Search | None = None
@@ -143,8 +170,25 @@ class Spec(Section):
         if self.design == "list" and not self.variants:
             raise ValueError("design: list needs `variants`, a mapping {NAME: {setting: value}}")
         if self.design != "list" and self.variants:
-            raise ValueError(f"`variants` belongs to design: list, but design is {self.design}")
+            raise ValueError(f"`variants` belongs to design: list, but design is {shown(self.design)}")
+        self._check_components(len(self.components))
         return self
+
+    def _check_components(self, count: int) -> None:
+        """Refuse a design that so many components do not fit."""
+        if isinstance(self.design, dict) and "fractional" in self.design and not 3 <= count <= 8:
+            raise ValueError(f"design: a fractional factorial takes 3 to 8 components, got {count}")
+        if isinstance(self.design, dict) and "orders" in self.design and count < 2:
+            raise ValueError(f"design: orders of components need two of them or more, got {count}")
+        if self.design == "factorial" and 2**count > MOST_VARIANTS:
+            raise ValueError(
+                f"design: a full factorial of {count} components has {2**count} variants, expected at most "
+                f"{MOST_VARIANTS}; use {{fractional: V}} or {{orders: 10}}"
+            )
+        if isinstance(self.design, dict) and (most := self.design.get("orders", 0) * (count - 1) + 2) > MOST_VARIANTS:
+            raise ValueError(
+                f"design: expected at most {MOST_VARIANTS} variants, got up to {most}; ask for fewer orders"
+            )
 
     @property
     def seed_list(self) -> list[int]:

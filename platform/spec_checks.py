@@ -184,9 +184,22 @@ def check_overrides(spec: Spec, trainer: Trainer, config: Any, found: Finder) ->
                 _configured(trainer, config, overrides, (section, name), found)
             if len(found.problems) > before:
                 unsound.add(name)
+    if spec.design not in ("leave-one-out", "list"):
+        _check_apart(spec.components, found)
     sound = _without(spec, unsound)
     _check_differences(sound, trainer, config, found)
     return sound
+
+
+def _check_apart(components: Mapping[str, Mapping[str, Any]], found: Finder) -> None:
+    """Record the settings that two components change in different ways: both cannot be taken out at once."""
+    by: dict[str, tuple[str, Any]] = {}
+    for name, overrides in components.items():
+        for path, value in overrides.items():
+            other, given = by.setdefault(path, (name, value))
+            if given != value:
+                what = f"`{other}` sets it to {shown(given)}, but the design takes both components out at once"
+                found.add(("components", name, path), f"expected one value, {what}; got {shown(value)}")
 
 
 def check_files(study: Study, found: Finder) -> None:
@@ -209,14 +222,18 @@ def check_files(study: Study, found: Finder) -> None:
 
 
 def _without(spec: Spec, names: set[str]) -> Spec:
-    """Return the spec without the components and variants of these names."""
+    """Return the spec without the components and variants of these names; one at a time where too few are left."""
     kept = {name: overrides for name, overrides in spec.components.items() if name not in names}
     variants = {name: overrides for name, overrides in spec.variants.items() if name not in names}
-    return spec.model_copy(update={"components": kept, "variants": variants})
+    design = "leave-one-out" if names and isinstance(spec.design, dict) else spec.design
+    return spec.model_copy(update={"components": kept, "variants": variants, "design": design})
 
 
 def _check_differences(spec: Spec, trainer: Trainer, config: Any, found: Finder) -> None:
-    """Record the variants that train to the same results as another."""
+    """Record the variants that train to the same results as another, unless several components are taken out.
+
+    Of these one may mean nothing without another, which a factorial design shows as an interaction.
+    """
     seen: dict[str, str] = {}
     names = [variant.name for variant in design.variants(spec)]
     for name in sorted({name for name in names if names.count(name) > 1}):
@@ -228,7 +245,7 @@ def _check_differences(spec: Spec, trainer: Trainer, config: Any, found: Finder)
         if settings is None:
             continue
         key = json.dumps([trainer.canonical(settings), variant.stream], sort_keys=True)
-        if key in seen:
+        if key in seen and len(variant.out) < 2:
             other = "the full model" if seen[key] == BASELINE else f"`{seen[key]}`"
             found.add(at, f"`{variant.name}` is the same as {other}: its settings change nothing; change or remove it")
         seen.setdefault(key, variant.name)

@@ -92,3 +92,42 @@ def test_changes_are_those_from_the_variant_that_it_is_compared_with(tmp_path):
     assert changes(found["only_attention"], found["bare"], made.config) == {"generator.attention": "self_regularised"}
     assert changes(found["bare"], found["baseline"], made.config) == found["bare"].overrides
     assert changes(found["baseline"], found["baseline"], made.config) == {}
+
+
+FOUR = (
+    "study: s\ncomponents: {a: {batch: 2}, b: {local.patches: 3}, c: {loss.sfp_local: 0}, d: {generator.width: 16}}\n"
+)
+
+
+def test_a_full_factorial_takes_every_set_of_components_out(tmp_path):
+    found = named(study(tmp_path, "design=factorial", text=FOUR))
+    assert len(found) == 16
+    assert len({one.out for one in found.values()}) == 16
+    assert found["no_a+c"].overrides == {"batch": 2, "loss.sfp_local": 0}
+    assert (found["no_a+c"].component, found["no_a+c"].compared_to) == (None, None)
+    assert (found["no_b"].component, found["no_b"].compared_to, found["no_b"].out) == ("b", "baseline", ("b",))
+    assert found["baseline"].out == ()
+
+
+def test_a_fraction_of_resolution_4_takes_an_even_number_of_four_components_out(tmp_path):
+    # by hand: with d = a x b x c and the full model in it, the word abcd is +, so the signs - come in pairs
+    found = named(study(tmp_path, "design={fractional: IV}", text=FOUR))
+    assert sorted(len(one.out) for one in found.values()) == [0, 2, 2, 2, 2, 2, 2, 4]
+
+
+def test_orders_need_the_full_model_the_bare_one_and_what_lies_between(tmp_path):
+    made = study(tmp_path, "design={orders: 3}", text=FOUR)
+    found = named(made)
+    assert {0, 1, 2, 3, 4} == {len(one.out) for one in found.values()}
+    assert len(found) <= 2 + 3 * 3
+    assert list(found) == list(named(made))
+
+
+def test_long_names_give_way_to_numbers(tmp_path):
+    parts = ", ".join(f"{letter * 30}: {{{setting}}}" for letter, setting in zip("abc", SETTINGS, strict=True))
+    found = named(study(tmp_path, "design=factorial", text=f"study: s\ncomponents: {{{parts}}}\n"))
+    assert f"no_{'a' * 30}+{'b' * 30}" in found
+    assert [name for name in found if name.startswith("run_")] == ["run_8"]
+
+
+SETTINGS = ("batch: 2", "local.patches: 3", "loss.sfp_local: 0")

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from platform import dry_run
-from platform.dry_run import at_most, search_plan
+from platform.dry_run import at_most, design_plan, search_plan
 from platform.plan import cells
 from tests.platform.search_ledgers import SearchLedger
 from tests.platform.specs import SMALL, study
@@ -175,3 +175,31 @@ def test_settings_are_shown_as_they_are_written(tmp_path, monkeypatch):
     weights = "vgg[bold].pth"
     text = shown(study(tmp_path, f"components={{vgg: {{init: '{weights}'}}}}"), tmp_path / "none", monkeypatch)
     assert weights in text
+
+
+COMPONENTS = "{a: {batch: 3}, b: {local.patches: 3}, c: {loss.sfp_local: 0}, d: {generator.width: 16}}"
+
+
+def test_a_fraction_tells_its_generators_and_what_it_confuses(tmp_path):
+    found = study(tmp_path, f"components={COMPONENTS}", "design={fractional: IV}")
+    # by hand: the defining relation of d = abc is abcd, so every pair is an alias of the other two
+    assert design_plan(found.spec) == [
+        "fractional factorial of 4 components, resolution IV, 8 of 16 variants",
+        "generators: d = a x b x c",
+        "not told apart: a x b and c x d; a x c and b x d; a x d and b x c",
+    ]
+
+
+def test_a_factorial_shows_what_each_variant_changes(tmp_path, monkeypatch):
+    text = shown(study(tmp_path, f"components={COMPONENTS}", "design=factorial"), tmp_path / "none", monkeypatch)
+    assert "full factorial of 4 components, 16 variants\n" in text
+    assert ["no_a+c", "baseline", "batch:", "3,", "loss.sfp_local:", "0"] in [
+        line.split() for line in text.splitlines()
+    ]
+
+
+def test_screening_gives_no_verdicts(tmp_path):
+    found = study(
+        tmp_path, f"components={COMPONENTS}", "components.e={generator.attention: none}", "design={fractional: III}"
+    )
+    assert design_plan(found.spec)[-1].startswith("mind: at resolution III")

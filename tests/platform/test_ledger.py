@@ -150,7 +150,7 @@ def test_a_second_driver_is_told_who_holds_the_study(ledger):
 def test_a_ledger_of_another_version_is_refused(ledger, tmp_path):
     ledger.put({"schema": 99})
     ledger.close()
-    with pytest.raises(LedgerError, match="expected a ledger of version 3, got version 99"):
+    with pytest.raises(LedgerError, match="expected a ledger of version 4, got version 99"):
         Ledger(tmp_path / "study")
 
 
@@ -294,7 +294,7 @@ def test_a_ledger_of_the_first_version_goes_on(ledger, tmp_path, found):
     ledger.close()
     with sqlite3.connect(tmp_path / "study" / "ledger.db") as db:
         db.execute("UPDATE study SET value = '1' WHERE key = 'schema'")
-        for table in ("event", "scored", "suggestion", "choice", "cell"):
+        for table in ("event", "scored", "suggestion", "choice", "taken_out", "cell"):
             db.execute(f"DROP TABLE {table}")
         db.execute(
             "CREATE TABLE cell (stage TEXT, variant TEXT, seed INTEGER, trial INTEGER, "
@@ -302,7 +302,7 @@ def test_a_ledger_of_the_first_version_goes_on(ledger, tmp_path, found):
         )
     db.close()
     again = accepted(tmp_path / "study", found)
-    assert again.get("schema") == 3
+    assert again.get("schema") == 4
     trial = first(again)
     again.begin(trial, RECORD, 3.0)
     again.report(trial, message(10, 1.0) | {"events": [event(7)]}, 4.0)

@@ -85,6 +85,20 @@ def test_a_component_value_out_of_range_names_the_component(tmp_path):
         ("study: s\ntrain: 3", "train: expected `key: value` pairs, got 3"),
         ("study: s\nseeds: 0", "expected a number of seeds from 1 to 10000, or a list of different seeds, got 0"),
         ("study: s\nseeds: [1, 1]", "or a list of different seeds, got [1, 1]"),
+        ("study: s\ndesign: [a]", "expected leave-one-out, add-one-in, factorial, list, {fractional: III} (or IV, V)"),
+        ("study: s\ndesign: {fractional: VI}", "expected leave-one-out"),
+        ("study: s\ndesign: {orders: 1}", "{orders: N} (N from 2 to 100), got "),
+        ("study: s\ndesign: {fractional: IV}", "a fractional factorial takes 3 to 8 components, got 0"),
+        (
+            "study: s\ndesign: factorial\ncomponents: {"
+            + ", ".join(f"c{n}: {{batch: {n + 2}}}" for n in range(8))
+            + "}",
+            "a full factorial of 8 components has 256 variants, expected at most 200; use {fractional: V}",
+        ),
+        (
+            "study: s\ndesign: factorial\ncomponents: {a: {batch: 2}, b: {batch: 3}}",
+            "components.b.batch: expected one value, `a` sets it to 2, but the design takes both components out",
+        ),
         ("study: s\ndesign: list", "design: list needs `variants`"),
         ("study: s\nanalysis: {primary: eval/luminance_error_levels}", "has no direction, so no verdict"),
         ("study: s\ndata: {source: folders}", "source: folders needs `low`"),
