@@ -14,10 +14,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from analysis.comparison import Contrast, compare, contrasts, judge
     from analysis.effects import attributions, factorial_effects
+    from analysis.effects_shown import load_effects
     from analysis.errors import DesignError, ReportError, StatisticsError, StudyError
     from analysis.failures import outcomes, scored_as_input
-    from analysis.frames import load_curves, load_events, load_images, load_references, load_trials, load_variants
+    from analysis.frames import (
+        load_curves,
+        load_events,
+        load_images,
+        load_references,
+        load_runs,
+        load_trials,
+        load_variants,
+    )
+    from analysis.mlflow_source import fetch_study
     from analysis.report import write_report
+    from analysis.several import load_together
     from analysis.suggestions import load_suggestions
     from analysis.tables import load_judged
 
@@ -31,13 +42,17 @@ __all__ = [
     "compare",
     "contrasts",
     "factorial_effects",
+    "fetch_study",
     "judge",
     "load_curves",
+    "load_effects",
     "load_events",
     "load_images",
     "load_judged",
     "load_references",
+    "load_runs",
     "load_suggestions",
+    "load_together",
     "load_trials",
     "load_variants",
     "outcomes",
@@ -48,10 +63,21 @@ __all__ = [
 _HOMES = {
     "comparison": ("Contrast", "compare", "contrasts", "judge"),
     "effects": ("attributions", "factorial_effects"),
+    "effects_shown": ("load_effects",),
     "errors": ("DesignError", "ReportError", "StatisticsError", "StudyError"),
     "failures": ("outcomes", "scored_as_input"),
-    "frames": ("load_curves", "load_events", "load_images", "load_references", "load_trials", "load_variants"),
+    "frames": (
+        "load_curves",
+        "load_events",
+        "load_images",
+        "load_references",
+        "load_runs",
+        "load_trials",
+        "load_variants",
+    ),
+    "mlflow_source": ("fetch_study",),
     "report": ("write_report",),
+    "several": ("load_together",),
     "suggestions": ("load_suggestions",),
     "tables": ("load_judged",),
 }

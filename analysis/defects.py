@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analysis import wording
-from analysis.ledger import QUALITY, Metric
+from analysis.ledger import COST, QUALITY, Metric
 from analysis.shown import Group, group, measured
 from analysis.tables import Readings, Tables
 
@@ -32,7 +32,7 @@ def by_set(readings: Readings, tables: Tables, *, leading: int = LEADING) -> lis
     for name, part, per_image in parts:
         of_defect: dict[str, list[Metric]] = {}
         for metric in measured(readings, part):
-            if metric.about != QUALITY and metric.per_image == per_image:
+            if metric.about not in (QUALITY, COST) and metric.per_image == per_image:
                 of_defect.setdefault(metric.about, []).append(metric)
         shown = [metric for metrics in of_defect.values() for metric in metrics[:leading]]
         if shown:

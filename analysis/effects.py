@@ -29,9 +29,12 @@ from analysis.factorial import (
     steps_of_order,
 )
 from analysis.linear import Runs, contrast, replicates, sampled
-from analysis.statistics import Estimate, Images
+from analysis.statistics import Estimate, Floats, Images
 
-__all__ = ["ESTIMANDS", "attributions", "factorial_effects"]
+__all__ = [
+    "ADDED", "ESTIMANDS", "INTERACTION", "LACKING", "LEFT_OUT", "MAIN", "SHAPLEY", "TOGETHER", "attributions",
+    "credits_there", "factorial_effects", "seed_effects",
+]  # fmt: skip
 
 MAIN, INTERACTION, SHAPLEY = "main effect", "interaction", "Shapley value"
 LEFT_OUT, ADDED, TOGETHER = "leave-one-out", "add-one-in", "together"
@@ -44,6 +47,8 @@ ESTIMANDS = {
     TOGETHER: "what all components together add to the bare model",
 }
 """What each effect is, of `it`, the component. The Shapley values of all components add up to `together`."""
+LACKING = "the design has no variant with"
+"""Begins why an effect is none of this design."""
 
 _COLUMNS = ["estimand", "component", "aliases", "present", *EMPTY, "sampling"]
 
@@ -154,7 +159,7 @@ def attributions(
             variant, or the variants allow no effect at all.
     """
     names, variants = _design(components)
-    asked = _left_out_and_added(names, variants) + _shapley(names, variants, drawn)
+    asked = _credits(names, variants, drawn)
     if not asked:
         raise DesignError(
             "expected variants that differ by one component (the full model without it, or the bare one with it), or "
@@ -171,6 +176,56 @@ def attributions(
     return table.assign(aliases=table["aliases"].map(", ".join))
 
 
+def credits_there(components: pd.DataFrame, *, drawn: Sequence[Sequence[str]] = ()) -> bool:
+    """Return whether the variants allow any of what `attributions` gives; its arguments are the same.
+
+    Raises:
+        DesignError: as `attributions`.
+    """
+    names, variants = _design(components)
+    return bool(_credits(names, variants, drawn))
+
+
+def seed_effects(
+    images: pd.DataFrame,
+    components: pd.DataFrame,
+    *,
+    estimand: str,
+    metric: str,
+    images_are: Images = "these",
+    drawn: Sequence[Sequence[str]] = (),
+) -> dict[str, Floats]:
+    """Return for each component its effect in each seed (or repeat) that is complete in all variants it rests on.
+
+    Where no training is missing, the mean over seeds is the estimate.
+
+    Args:
+        images: as for `attributions`.
+        components: as for `attributions`.
+        estimand: `main effect` or `Shapley value`.
+        metric: the column to estimate effects on.
+        images_are: as for `attributions`.
+        drawn: as for `attributions`.
+
+    Raises:
+        StatisticsError: as `analysis.judge`.
+        DesignError: as `attributions`.
+    """
+    names, variants = _design(components)
+    if estimand == MAIN:
+        asked = [_Asked(MAIN, name, [effect_weights(frozenset({name}), list(variants))]) for name in names]
+    else:
+        asked = [one for one in _shapley(names, variants, drawn) if one.estimand == SHAPLEY]
+    runs = _runs(cube_of(images[images["variant"].isin(components.index)], metric), list(variants.values()), images_are)
+    means = pd.Series(runs.scores.mean(axis=1) if runs.scores.size else [], index=[runs.variants, runs.seeds])
+    table = means.unstack(0).reindex(columns=list(variants.values())) if len(means) else pd.DataFrame()
+    found = {}
+    for one in asked if len(table) else ():
+        weights = _mean([{variants[run]: float(weight) for run, weight in draw.items()} for draw in one.draws])
+        found[one.component] = (table[list(weights)].dropna() * pd.Series(weights)).sum(axis=1).to_numpy()
+    return found
+
+
 def _design(components: pd.DataFrame) -> tuple[tuple[str, ...], dict[Run, str]]:
     """Return the names of the components, and the variant of each run."""
     names = tuple(map(str, components.columns))
@@ -185,6 +240,10 @@ def _design(components: pd.DataFrame) -> tuple[tuple[str, ...], dict[Run, str]]:
             raise DesignError(f"{variants[run]} and {variant} have the same components; leave one of them out")
         variants[run] = str(variant)
     return names, variants
+
+
+def _credits(names: Sequence[str], variants: Mapping[Run, str], drawn: Sequence[Sequence[str]]) -> list[_Asked]:
+    return _left_out_and_added(names, variants) + _shapley(names, variants, drawn)
 
 
 def _left_out_and_added(names: Sequence[str], variants: Mapping[Run, str]) -> list[_Asked]:
@@ -257,7 +316,7 @@ def _row(
     unknown = [run for draw in asked.draws for run in draw if run not in variants]
     if unknown:
         only = f"{named(unknown[0], sorted(unknown[0]))} alone" if unknown[0] else "none of the components"
-        return {**row, "why": f"the design has no variant with {only}"}
+        return {**row, "why": f"{LACKING} {only}"}
     draws = [{variants[run]: float(weight) for run, weight in draw.items()} for draw in asked.draws]
     mean = _mean(draws)
     there = dict.fromkeys(name for draw in draws for name in draw)  # also those whose weights cancel in the mean

@@ -22,6 +22,7 @@ from analysis.errors import DesignError
 
 __all__ = [
     "MOST_EXACT",
+    "ORDERS_SEED",
     "Factorial",
     "Run",
     "aliases",
@@ -38,6 +39,8 @@ __all__ = [
 
 Run = frozenset[str]
 
+ORDERS_SEED = 0
+"""Of the random orders of a design: the same spec, the same variants."""
 MOST_EXACT = 6
 """Up to so many components Shapley values are exact, from all 64 runs; beyond, they are means over random orders."""
 

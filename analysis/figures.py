@@ -1,4 +1,7 @@
-"""The report's figures, as SVG that takes its colours and its font from the page. They get numbers and draw them."""
+"""The report's figures, as SVG that takes its colours and its font from the page. They get numbers and draw them.
+
+What is drawn inside `collected` is kept as files, too, that need no page: SVG and PNG in the colours of the day.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -15,19 +19,30 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import Collection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from analysis.ledger import Metric
 from analysis.schema import BASELINE
 from analysis.statistics import Floats
 
-__all__ = ["ForestRow", "Panels", "canvas", "curves", "forest", "panels", "ticks"]
+__all__ = ["ForestRow", "Panels", "canvas", "collected", "curves", "forest", "panels", "ticks"]
 
 INK, MUTED, RULE, ACCENT, BAND, TINT, AGAINST = (f"#0{n}0{n}0{n}" for n in range(1, 8))
 """Stand-ins; the page's style sheet says what they look like by day and by night."""
 ROLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", ACCENT: "--accent", BAND: "--band", TINT: "--tint"}
 ROLES[AGAINST] = "--against"
+DAY = {
+    INK: "#1c1d20", MUTED: "#676b73", RULE: "#dddcd6", ACCENT: "#1d5c9e", BAND: "#eeeeec", TINT: "#d6e1ec",
+    AGAINST: "#a4442a",
+}  # fmt: skip
+"""What they look like in a file by itself, which is white and knows no transparency."""
+DPI = 150
+_KEPT: ContextVar[dict[str, bytes] | None] = ContextVar("kept", default=None)
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -61,6 +76,7 @@ class ForestRow:
         decided: whether there is a verdict other than `undecided`.
         text: the numbers, as the right margin shows them.
         unit: what a seed is called.
+        mean: the estimate, if it is not the mean of these seeds because some training is missing.
     """
 
     label: str
@@ -69,6 +85,7 @@ class ForestRow:
     decided: bool
     text: str
     unit: str = "seed"
+    mean: float = np.nan
 
 
 def forest(rows: Sequence[ForestRow], metric: Metric, *, margin: float | None, caption: str) -> str:
@@ -96,7 +113,8 @@ def forest(rows: Sequence[ForestRow], metric: Metric, *, margin: float | None, c
         ends = np.concatenate([[0.0, margin or 0.0, -(margin or 0.0)], *(_extent(row) for row in rows)])
         room = 0.04 * (ends.max() - ends.min() or 1.0)
         axes.set_xlim(ends.min() - room, ends.max() + room)
-        axes.set_xlabel(f"Difference of {metric.name}{f' ({metric.unit})' if metric.unit else ''}")
+        unit = f" ({metric.unit})" if metric.unit else ""
+        axes.set_xlabel(f"Difference of {metric.name}{unit}: mean, 95 % interval, and each {rows[0].unit}")
         _directions(axes, metric)
     return svg[0]
 
@@ -150,7 +168,8 @@ def curves(
         for axis in list(axes):
             axis.set_visible(False)
         title = metric.title if layout.height_in > 1.5 else metric.title.replace(", ", ",\n")
-        _axis_labels(figure, "Step", title, 9.5 if layout.height_in > 1.5 else 8.5)
+        across = f"Step (mean and range over {_seeds(table, metric.key, names)})"
+        _axis_labels(figure, across, title, 9.5 if layout.height_in > 1.5 else 8.5)
     return svg[0]
 
 
@@ -181,6 +200,15 @@ def panels(
         for axis in axes[len(names) :]:
             axis.set_visible(False)
         _axis_labels(figure, across, up, 9.5)
+
+
+def _seeds(table: pd.DataFrame, key: str, names: Sequence[str]) -> str:
+    """Return over how many trainings the curves of the variants are, which may differ between these."""
+    known = table[table[key].notna() & table["variant"].isin(names)]
+    each = "trial" if "trial" in known else "seed"
+    counts = known.groupby("variant")[each].nunique()
+    few, many = int(counts.min()), int(counts.max())
+    return f"{few} to {many} trainings" if few != many else f"{many} training{'' if many == 1 else 's'}"
 
 
 def _subplots(figure: Figure, layout: Panels, lines: int) -> Iterator[Axes]:
@@ -230,8 +258,9 @@ def _forest_line(axes: Axes, place: int, row: ForestRow) -> None:
     )
     if np.isfinite(row.interval).all():
         axes.plot(row.interval, [place - 0.06] * 2, color=colour, linewidth=1.6, solid_capstyle="butt")
-    if len(row.seeds):
-        axes.plot(row.seeds.mean(), place - 0.06, "D", markersize=4.6, color=colour, markeredgewidth=0)
+    mean = row.mean if np.isfinite(row.mean) or not len(row.seeds) else row.seeds.mean()
+    if np.isfinite(mean):
+        axes.plot(mean, place - 0.06, "D", markersize=4.6, color=colour, markeredgewidth=0)
     counted = f"{len(row.seeds)} {row.unit}{'' if len(row.seeds) == 1 else 's'}"
     for text, x, side, colour in ((row.text, 1.02, "left", INK), (counted, 1.49, "right", MUTED)):
         axes.annotate(text, (x, place), xycoords=("axes fraction", "data"), va="center", ha=side, color=colour,
@@ -239,7 +268,7 @@ def _forest_line(axes: Axes, place: int, row: ForestRow) -> None:
 
 
 def _extent(row: ForestRow) -> Floats:
-    return np.array([value for value in (*row.seeds, *row.interval) if np.isfinite(value)])
+    return np.array([value for value in (*row.seeds, *row.interval, row.mean) if np.isfinite(value)])
 
 
 def _directions(axes: Axes, metric: Metric) -> None:
@@ -255,8 +284,22 @@ def _directions(axes: Axes, metric: Metric) -> None:
 
 
 @contextmanager
+def collected() -> Iterator[dict[str, bytes]]:
+    """Keep what is drawn within: the dictionary holds it by file name (`<figure>.svg`, `<figure>.png`)."""
+    kept: dict[str, bytes] = {}
+    token = _KEPT.set(kept)
+    try:
+        yield kept
+    finally:
+        _KEPT.reset(token)
+
+
+@contextmanager
 def canvas(height_in: float, name: str, caption: str) -> Iterator[tuple[Figure, list[str]]]:
-    """Give a figure to draw on; afterwards the list holds it as SVG, the same text for the same drawing."""
+    """Give a figure to draw on; afterwards the list holds it as SVG, the same text for the same drawing.
+
+    Inside `collected` it is kept under its name as well.
+    """
     svg: list[str] = []
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(WIDTH_IN, height_in))
@@ -266,7 +309,45 @@ def canvas(height_in: float, name: str, caption: str) -> Iterator[tuple[Figure, 
             axes.patch.set_visible(False)
         text = io.StringIO()
         figure.savefig(text, format="svg")
+        kept = _KEPT.get()
+        if kept is not None:
+            kept[f"{name}.svg"] = _alone(text.getvalue(), caption).encode()
+            kept[f"{name}.png"] = _png(figure)
     svg.append(_themed(text.getvalue(), name, caption))
+
+
+def _alone(svg: str, caption: str) -> str:
+    """Return the SVG as a file by itself: the colours of the day on white, the caption as its title."""
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    for colour, day in DAY.items():
+        svg = svg.replace(colour, day)
+    ground = '<rect width="100%" height="100%" style="fill: #ffffff"/>'
+    title = f"<title>{html.escape(caption)}</title>"
+    return re.sub(r"(<svg\b[^>]*>)", lambda tag: f"{tag[1]}\n {title}\n {ground}", svg, count=1)
+
+
+def _png(figure: Figure) -> bytes:
+    """Return the figure as PNG in the colours of the day. It is left with these colours."""
+    by_day = {mpl.colors.to_rgb(stand_in): day for stand_in, day in DAY.items()}
+
+    def day(colour: Any) -> Any:
+        return by_day.get(mpl.colors.to_rgba(colour)[:3], colour) if isinstance(colour, str | tuple) else colour
+
+    for artist in figure.findobj():
+        if isinstance(artist, Line2D):
+            artist.set(color=day(artist.get_color()))
+            artist.set(markerfacecolor=day(artist.get_markerfacecolor()))
+            artist.set(markeredgecolor=day(artist.get_markeredgecolor()))
+        elif isinstance(artist, Text):
+            artist.set_color(day(artist.get_color()))
+        elif isinstance(artist, Patch):
+            artist.set(facecolor=day(artist.get_facecolor()), edgecolor=day(artist.get_edgecolor()))
+        elif isinstance(artist, Collection):
+            artist.set_facecolor([day(tuple(colour)) for colour in mpl.colors.to_rgba_array(artist.get_facecolor())])
+            artist.set_edgecolor([day(tuple(colour)) for colour in mpl.colors.to_rgba_array(artist.get_edgecolor())])
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
+    return data.getvalue()
 
 
 def _themed(svg: str, name: str, caption: str) -> str:

@@ -6,15 +6,20 @@ The column is named by the metric's key. A metric that could not be computed is 
 from __future__ import annotations
 
 import json
+from array import array
+from collections import defaultdict
 from collections.abc import Sequence
-from typing import Literal
+from itertools import groupby
+from math import nan
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from analysis import schema
 from analysis.ledger import Ledger, StudyLike, open_ledger
 
-__all__ = ["load_curves", "load_events", "load_images", "load_references", "load_trials", "load_variants"]
+__all__ = ["load_curves", "load_events", "load_images", "load_references", "load_runs", "load_trials", "load_variants"]
 
 CELLS = "cell c JOIN trial t ON t.number = c.trial LEFT JOIN variant v ON v.name = c.variant"
 STAGE = "CASE c.stage WHEN 'fixed' THEN 0 WHEN 'search' THEN 1 ELSE 2 END"
@@ -51,13 +56,12 @@ def load_trials(study: StudyLike) -> pd.DataFrame:
             {IN_ORDER}"""
         )
         finals = _wide(
-            ledger.frame(
-                """
-                SELECT r.trial AS row, r.metric, r.value FROM trial t
-                JOIN report r ON r.trial = t.number AND r.step = (SELECT max(step) FROM step WHERE trial = t.number)
-                WHERE t.state = ?""",
-                [schema.COMPLETED],
-            ),
+            ledger,
+            """
+            SELECT r.trial AS row, r.metric, r.value FROM trial t
+            JOIN report r ON r.trial = t.number AND r.step = (SELECT max(step) FROM step WHERE trial = t.number)
+            WHERE t.state = ? ORDER BY r.trial""",
+            [schema.COMPLETED],
             ledger.study.keys,
         )
     trials = trials.astype({"step": "Int64", "seconds": float, "started": float, "ended": float})
@@ -84,7 +88,8 @@ def load_images(
     """
     with open_ledger(study) as ledger:
         count = ledger.study.at if at is None else 1 if at == "final" else at
-        scores = ledger.frame(
+        wide = _wide(
+            ledger,
             """
             WITH ranked AS (
                 SELECT s.trial, s.step, row_number() OVER (PARTITION BY s.trial ORDER BY s.step DESC) AS back
@@ -93,15 +98,15 @@ def load_images(
             ), last AS (
                 SELECT trial, step, count(*) OVER (PARTITION BY trial) AS evaluations FROM ranked WHERE back <= ?
             )
-            SELECT l.trial AS row, i."set", i.image, i.metric, max(l.step) AS step, l.evaluations,
+            SELECT l.trial AS row, i."set", i.image, max(l.step) AS step, l.evaluations, i.metric,
                 CASE WHEN count(i.value) = l.evaluations THEN avg(i.value) END AS value
             FROM last l CROSS JOIN image i ON i.trial = l.trial AND i.step = l.step
-            GROUP BY l.trial, i."set", i.image, i.metric""",
+            GROUP BY l.trial, i."set", i.image, i.metric ORDER BY l.trial, i."set", i.image, i.metric""",
             [schema.COMPLETED, stage, count],
+            ledger.study.image_keys,
         )
-        cells = _places(ledger, stage)
-        scenes, known = _scenes(ledger), ledger.study.image_keys
-    wide = _wide(scores, known).merge(scenes, how="left", on=["set", "image"])
+        cells, scenes = _places(ledger, stage), _scenes(ledger)
+    wide = wide.merge(scenes, how="left", on=["set", "image"])
     wide.insert(3, "scene", wide.pop("scene").fillna(wide["image"]))
     return cells.merge(wide, on="row").drop(columns="row")
 
@@ -122,11 +127,10 @@ def load_curves(study: StudyLike, *, metric: str | None = None, stage: str | Non
     """
     with open_ledger(study) as ledger:
         reports = _wide(
-            ledger.frame(
-                "SELECT trial AS row, step, metric, value FROM report WHERE metric = coalesce(?, metric) "
-                "AND trial IN (SELECT trial FROM cell WHERE stage = coalesce(?, stage))",
-                [metric, stage],
-            ),
+            ledger,
+            "SELECT trial AS row, step, metric, value FROM report WHERE metric = coalesce(?, metric) "
+            "AND trial IN (SELECT trial FROM cell WHERE stage = coalesce(?, stage)) ORDER BY trial, step",
+            [metric, stage],
             ledger.study.keys if metric is None else [metric],
         )
         cells = _places(ledger, stage)
@@ -167,8 +171,8 @@ def load_references(study: StudyLike, *, digest: str | None = None) -> pd.DataFr
     """
     with open_ledger(study) as ledger:
         images = ledger.study.digest if digest is None else digest
-        query = 'SELECT method, "set", image, metric, value FROM reference WHERE data = ?'
-        wide = _wide(ledger.frame(query, [images]), ledger.study.image_keys)
+        query = 'SELECT method, "set", image, metric, value FROM reference WHERE data = ? ORDER BY method, "set", image'
+        wide = _wide(ledger, query, [images], ledger.study.image_keys)
         wide = wide.merge(_scenes(ledger), how="left", on=["set", "image"])
         weights = dict(ledger.connection.execute("SELECT method, weights FROM scored WHERE data = ?", [images]))
     wide.insert(3, "scene", wide.pop("scene").fillna(wide["image"]))
@@ -186,6 +190,28 @@ def load_variants(study: StudyLike) -> pd.DataFrame:
         return ledger.frame("SELECT name, component, compared_to, present, overrides FROM variant ORDER BY number")
 
 
+def load_runs(study: StudyLike) -> pd.DataFrame:
+    """Return which components are there in each variant, as `analysis.factorial_effects` takes it.
+
+    Returns:
+        A row for each variant (the index), the full model first; a column for each component: 1 where it is there, 0
+        where it was taken out. The placebo, which is the full model again, has no row. No rows where the ledger does
+        not say: variants written by hand, or a ledger of an earlier version.
+
+    Raises:
+        StudyError: if there is no such study, or its ledger cannot be read.
+    """
+    with open_ledger(study) as ledger:
+        names = [name for (name,) in ledger.connection.execute("SELECT name FROM variant ORDER BY number")]
+        out = set(ledger.connection.execute("SELECT variant, component FROM taken_out"))
+        components = ledger.study.components
+    lacking = {variant for variant, _ in out}
+    rows = {name: [int((name, one) not in out) for one in components] for name in names if name in lacking}
+    if rows and schema.BASELINE in names:
+        rows = {schema.BASELINE: [1] * len(components), **rows}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(components), dtype=int)
+
+
 def _places(ledger: Ledger, stage: str | None) -> pd.DataFrame:
     """Return the places of one stage, or of all."""
     query = f"SELECT {PLACE}, t.number AS row FROM {CELLS} WHERE c.stage = coalesce(?, c.stage) {IN_ORDER}"
@@ -196,9 +222,26 @@ def _scenes(ledger: Ledger) -> pd.DataFrame:
     return ledger.frame('SELECT "set", image, scene FROM scene')
 
 
-def _wide(scores: pd.DataFrame, known: Sequence[str]) -> pd.DataFrame:
-    """Turn columns `metric` and `value` into a column for each metric: the known ones, then what else was reported."""
-    keys = [column for column in scores if column not in ("metric", "value")]
-    wide = scores.astype({"value": float}).pivot(index=keys, columns="metric", values="value")
-    others = sorted(str(key) for key in wide if key not in known)
-    return wide.reindex(columns=[*known, *others]).rename_axis(columns=None).reset_index()
+def _wide(ledger: Ledger, query: str, parameters: Sequence[Any], known: Sequence[str]) -> pd.DataFrame:
+    """Return the rows of a query with a column for each metric: the known ones, then what else was reported.
+
+    Args:
+        ledger: open.
+        query: its last columns are `metric` and `value`, its rows are in the order of the columns before.
+        parameters: of the query.
+        known: metrics.
+    """
+    cursor = ledger.connection.execute(query, parameters)
+    names = [column[0] for column in cursor.description]
+    keys: list[tuple[Any, ...]] = []
+    found: dict[str, tuple[array[int], array[float]]] = defaultdict(lambda: (array("q"), array("d")))
+    for key, rows in groupby(cursor, key=lambda row: row[:-2]):  # millions of rows, so none of them is kept
+        for row in rows:
+            places, values = found[row[-2]]
+            places.append(len(keys))
+            values.append(nan if row[-1] is None else row[-1])
+        keys.append(key)
+    wide = {metric: np.full(len(keys), nan) for metric in [*known, *sorted(found.keys() - set(known))]}
+    for metric, (places, values) in found.items():
+        wide[metric][places] = values
+    return pd.concat([pd.DataFrame(keys, columns=names[:-2]), pd.DataFrame(wide)], axis=1)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:  # pandas takes half a second, which whoever reads plain rows 
     from analysis.statistics import Images
 
 __all__ = [
-    "QUALITY", "RESULTS", "Confirm", "Ledger", "Metric", "Search", "Study", "StudyLike", "open_ledger", "study_folder",
+    "COST", "QUALITY", "RESULTS", "Confirm", "Ledger", "Metric", "Search", "Study", "StudyLike", "open_ledger",
+    "study_folder",
 ]  # fmt: skip
 
 RESULTS = Path("results")
@@ -30,7 +31,9 @@ RESULTS = Path("results")
 
 QUALITY = "quality"
 """What a metric is about that tells of no known defect."""
-UNITS = {"db": "dB", "deg": "deg", "levels": "grey levels", "s": "s", "ms": "ms", "px": "px"}
+COST = "cost"
+"""What a metric is about that tells what a result took, not how good it is."""
+UNITS = {"db": "dB", "m": "M", "deg": "deg", "levels": "grey levels", "s": "s", "ms": "ms", "px": "px"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Metric:
         title: as a table's head shows it, with the unit.
         higher_is_better: None where there is no direction.
         needs_reference: whether it exists only for images with a reference.
-        about: what it tells of: `quality`, or a known defect such as `colour`.
+        about: what it tells of: `quality`, a known defect such as `colour`, or `cost`.
         per_image: whether each image has a value; else the trial as a whole has one, at each report.
     """
 
@@ -130,9 +133,14 @@ class Study:
         digest: of the images.
         settings: of the metrics.
         inert: for each variant, the settings of the full model that mean nothing any more under its own.
+        design: as the spec has it: a word, or `{"fractional": resolution}`, or `{"orders": count}`.
+        components: their names, in the spec's order.
         search: what the search was asked, or None: see `Search`.
         confirm: how its choices are confirmed, or None.
         expected: stage -> how many trials it has when the study is done.
+        device: what a trial holds: `GPU` or `CPU`, and how many of them, or which share of one.
+        lock: SHA-256 of the plan that was locked at the first trial; empty if the ledger has none.
+        exploratory: what was changed in that plan since: component (or variant), or `` for all -> sentences.
     """
 
     name: str
@@ -146,9 +154,14 @@ class Study:
     digest: str
     settings: dict[str, Any]
     inert: dict[str, list[str]] = field(default_factory=dict)
+    design: str | dict[str, int] = "leave-one-out"
+    components: tuple[str, ...] = ()
     search: Search | None = None
     confirm: Confirm | None = None
     expected: dict[str, int] = field(default_factory=dict)
+    device: tuple[str, float] = ("CPU", 1.0)
+    lock: str = ""
+    exploratory: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def keys(self) -> list[str]:
@@ -265,10 +278,22 @@ def _study(connection: sqlite3.Connection, path: Path) -> Study:
         digest=facts["digest"],
         settings=facts.get("metric_settings", {}),
         inert=facts.get("inert", {}),
+        design=resolved.get("design", "leave-one-out"),
+        components=tuple(resolved.get("components", {})),
         search=_search(asked, resolved) if asked else None,
         confirm=Confirm(again["seeds"], again["sets"], again["digest"]) if asked and again else None,
         expected=facts.get("expected", {}),
+        device=_device(resolved.get("resources") or {}, facts.get("packing") or {}),
+        lock=(facts.get("lock") or {}).get("sha256", ""),
+        exploratory=facts.get("exploratory") or {},
     )
+
+
+def _device(resources: Mapping[str, Any], packing: Mapping[str, Any]) -> tuple[str, float]:
+    """Return what a trial holds by the spec that holds now; a share that was to be found, as it was found."""
+    gpus = resources.get("gpu", 0)
+    gpus = packing.get("share") or 1 if gpus == "auto" else gpus
+    return ("GPU", float(gpus)) if gpus else ("CPU", float(resources.get("cpu", 1)))
 
 
 def _search(asked: Mapping[str, Any], resolved: Mapping[str, Any]) -> Search:

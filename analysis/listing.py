@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 
+import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from analysis import defects, shown, wording
+from analysis.cost_shown import CostPart
+from analysis.effects_shown import EffectsPart
 from analysis.printable import clean
 from analysis.schema import PLANNED
 from analysis.search_shown import MATTERED, Grid, SearchPart
 from analysis.tables import Readings, Tables
 
-__all__ = ["markdown", "show"]
+__all__ = ["markdown", "several", "show"]
 
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 PIPE_COLUMNS = 200
@@ -26,7 +29,14 @@ GAP = 3
 ALWAYS = 3  # columns: name, completed, the first metric
 
 
-def markdown(readings: Readings, tables: Tables, *, search: SearchPart | None = None) -> str:
+def markdown(
+    readings: Readings,
+    tables: Tables,
+    *,
+    search: SearchPart | None = None,
+    effects: EffectsPart | None = None,
+    cost: CostPart | None = None,
+) -> str:
     """Return the report as Markdown: notices, verdicts, variants, the search, known defects, events, trials."""
     study = readings.study
     parts = [f"# {study.name}", wording.question(study, readings.family)]
@@ -34,11 +44,13 @@ def markdown(readings: Readings, tables: Tables, *, search: SearchPart | None = 
     parts += [f"**{heading}.** {text}" for heading, text in _notices(readings, search)]
     said = [] if search and search.waits else shown.verdicts(readings, tables)
     parts += ["## Verdicts", _rests_on(search), "\n".join(f"- **{one.component}**: {_whole(one)}" for one in said)]
-    numbers = [[one.component, one.estimate, one.p, one.effect, str(one.seeds), one.verdict] for one in said]
+    numbers = [[one.component, one.estimate, one.p, one.effect, str(one.seeds), _tag(one)] for one in said]
     parts.append(_pipes(_verdict_heads(readings), numbers) if numbers else "")
     names, others = shown.explored(readings, tables)
     if others and said:
         parts += ["### Other metrics, exploratory", _pipes(["", *names], [[title, *cells] for title, cells in others])]
+    parts += [] if effects is None else _effects(effects)
+    parts += [] if cost is None or not said else _cost(cost)
     parts += [f"## {shown.variants_head(readings)}", wording.brightening(tables.variants, study), _models(tables)]
     for group in shown.groups(readings, tables):
         parts += [f"### {group.name}", _pipes(_heads(group), _rows(group))]
@@ -60,7 +72,29 @@ def markdown(readings: Readings, tables: Tables, *, search: SearchPart | None = 
     return _TAG.sub(r"\\<", clean(text))  # a name or a message may look like HTML, which Markdown would pass on
 
 
-def show(readings: Readings, tables: Tables, *, path: Path, search: SearchPart | None = None) -> None:
+def several(table: pd.DataFrame) -> str:
+    """Return the verdicts of several studies, from `analysis.several.side_by_side`, as a page of Markdown."""
+    heads = ["Study", "Component", "Metric", "Difference [95 %]", "p (Holm)", "Seeds", "Verdict", "Stands apart"]
+    rows = []
+    for row in table.astype(object).where(table.notna(), None).to_dict("records"):
+        known = None not in [row[key] for key in ("difference", "low", "high")]
+        estimate = wording.estimate(row, wording.digits(abs(row["difference"]))) if known else ""
+        p = "" if row["p_adjusted"] is None else wording.p_value(row["p_adjusted"])
+        names = [row["study"], row["component"] or row["variant"] or "", row["metric"]]
+        verdict = row["verdict"] or row["why"] or ""
+        rows.append([*names, estimate, p, str(row["seeds"] or 0), verdict, row["apart"]])
+    parts = ["# Several studies, side by side", "Each for itself; nothing is pooled.", _pipes(heads, rows, 3)]
+    return _TAG.sub(r"\\<", clean("\n\n".join(parts) + "\n"))
+
+
+def show(
+    readings: Readings,
+    tables: Tables,
+    *,
+    path: Path,
+    search: SearchPart | None = None,
+    effects: EffectsPart | None = None,
+) -> None:
     """Print the variant table, what a search took and found, the verdicts and the path of the page."""
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
@@ -80,6 +114,8 @@ def show(readings: Readings, tables: Tables, *, path: Path, search: SearchPart |
         console.print(clean(_rests_on(search)), soft_wrap=True)
     for one in [] if search and search.waits else shown.verdicts(readings, tables):
         console.print(clean(_whole(one)), soft_wrap=True)
+    if effects is not None:
+        _show_effects(console, effects)
     begun = int((readings.trials["state"] != PLANNED).sum())
     happened = wording.events(readings.events, begun)
     for sentence in (happened, wording.brightening(tables.variants, readings.study), str(path)):
@@ -113,15 +149,43 @@ def _search(search: SearchPart) -> list[str]:
     return parts
 
 
+def _cost(cost: CostPart) -> list[str]:
+    """Return what is told of costs as parts of a Markdown page."""
+    told = "\n".join(f"- {sentence}" for sentence in cost.sentences)
+    return ["## What each component costs", told, _grid(cost.table), cost.note]
+
+
+def _effects(effects: EffectsPart) -> list[str]:
+    """Return what is told of effects as parts of a Markdown page."""
+    parts = ["## Effects of the components", _grid(effects.credits), effects.total, effects.why]
+    parts.append("\n".join(f"- {head}: {text}" for head, text in effects.estimands))
+    if effects.interactions.rows:
+        cut = f"{effects.cut} smaller ones are in effects.csv." if effects.cut else ""
+        found = "\n".join(f"- {sentence}" for sentence in effects.findings)
+        parts += ["### Interactions", _grid(effects.interactions), cut, found]
+    return [*parts, " ".join(effects.method)]
+
+
+def _show_effects(console: Console, effects: EffectsPart) -> None:
+    _show_grids(console, {"Effects of the components": effects.credits, "Interactions": effects.interactions})
+    for sentence in (effects.total, effects.why, *effects.findings):
+        if sentence:
+            console.print(clean(sentence), soft_wrap=True)
+
+
 def _show_search(console: Console, search: SearchPart) -> None:
-    for title, grid in (("Search, what was spent", search.spent), ("Promised and confirmed", search.promised)):
+    _show_grids(console, {"Search, what was spent": search.spent, "Promised and confirmed": search.promised})
+    console.print(clean(" ".join([search.budget, *search.gaps])), soft_wrap=True)
+
+
+def _show_grids(console: Console, grids: Mapping[str, Grid]) -> None:
+    for title, grid in ((title, grid) for title, grid in grids.items() if grid.rows):
         table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
         for place, head in enumerate(grid.heads):
             table.add_column(clean(head), justify="left" if place < grid.left else "right")
         for row in grid.rows:
             table.add_row(*map(clean, row))
         console.print(table)
-    console.print(clean(" ".join([search.budget, *search.gaps])), soft_wrap=True)
 
 
 def _grid(grid: Grid) -> str:
@@ -152,6 +216,10 @@ def _models(tables: Tables) -> str:
 
 def _whole(verdict: shown.Verdict) -> str:
     return f"{verdict.sentence} {verdict.bound}".rstrip()
+
+
+def _tag(verdict: shown.Verdict) -> str:
+    return f"{verdict.verdict}, {verdict.mark}" if verdict.mark else verdict.verdict
 
 
 def _heads(group: shown.Group) -> list[str]:

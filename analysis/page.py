@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import jinja2
+import numpy as np
 import pandas as pd
 
-from analysis import defects, figures, shown, wording
+from analysis import cautions, defects, figures, shown, wording
+from analysis.companions import LUMINANCE, MATCHED, Companion, companions
 from analysis.comparison import REPEATS, SCENES, SEEDS, seed_differences
+from analysis.cost_shown import CostPart
+from analysis.effects_figures import together
+from analysis.effects_shown import EffectsPart
 from analysis.ledger import Study
-from analysis.pictures import VARIANTS, Strip
+from analysis.pictures import VARIANTS, Gallery
 from analysis.records import dated
 from analysis.schema import COMPLETED, CONFIRM, DIVERGED
 from analysis.search_shown import MATTERED, SearchPart
@@ -41,8 +49,10 @@ def render(
     tables: Tables,
     *,
     curves: Mapping[str, pd.DataFrame],
-    strips: list[Strip],
+    gallery: Gallery,
     search: SearchPart | None = None,
+    effects: EffectsPart | None = None,
+    cost: CostPart | None = None,
 ) -> str:
     """Return the page.
 
@@ -50,8 +60,10 @@ def render(
         readings: of the ledger, one stage.
         tables: computed from them.
         curves: of each metric of `drawn`, as from `analysis.load_curves`, of the same stage.
-        strips: pictures of some evaluation images.
+        gallery: pictures of some evaluation images.
         search: what is told of a search, if there was one.
+        effects: what is told of main effects, interactions and Shapley values, if the design declared such.
+        cost: what is told of costs, if any were recorded.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -60,24 +72,35 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    slider = (Path(__file__).parent / "templates" / "slider.js").read_text(encoding="utf-8")
     study, known = readings.study, defects.by_set(readings, tables)
     environment.filters["dated"] = dated
+    environment.filters["headings"] = _headings
+    trying = cautions.cautions(study, readings.trials, readings.images)
     return environment.get_template("page.html").render(
         study=study,
         primary=study.metric(study.primary),
         limit=wording.margin(study),
         question=wording.question(study, readings.family),
         facts=shown.facts(readings),
-        notices=[*(search.notices if search else []), *shown.notices(readings)],
+        notices=[*(search.notices if search else []), *_elsewhere(shown.notices(readings), trying)],
         search=search,
+        effects=effects,
+        together=together(effects.pairs, study.metric(study.primary)) if effects and effects.pairs else "",
+        cost=None if search and search.waits else cost,
         stage=readings.stage,
         over=_over(readings),
         mattered=MATTERED,
         variants_head=shown.variants_head(readings),
         verdicts=shown.verdicts(readings, tables),
+        cautions=trying,
+        beside=_beside(readings, tables),
         family=len(readings.family),
+        variant_count=len(readings.variants),
         forest=_forest(readings, tables),
-        explored=shown.explored(readings, tables),
+        explored=_explored(readings, tables),
+        niqe=_niqe(readings, tables),
+        spread=cautions.spread(readings.trials),
         groups=shown.groups(readings, tables),
         brightening=wording.brightening(tables.variants, study),
         models=wording.models(tables.variants),
@@ -90,7 +113,10 @@ def render(
         event_count=len(readings.events),
         dynamics=_dynamics(readings, curves),
         settings=shown.settings(readings),
-        strips=strips,
+        gallery=gallery,
+        full=wording.FULL,
+        slider=slider,
+        policy=_policy(slider),
         breaks=shown.breaks(readings, tables),
         records=readings.records,
         trials=shown.trials(readings),
@@ -99,6 +125,55 @@ def render(
         least={"seeds": REPEATS if readings.unit == "repeat" else SEEDS, "scenes": SCENES},
         most={"forest": FOREST, "panels": PANELS, "pictured": VARIANTS},
     )
+
+
+def _policy(script: str) -> str:
+    """Return what a browser may do with the page: show what it holds and run this script; nothing from elsewhere."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+
+
+def _headings(body: str) -> list[tuple[str, str]]:
+    """Return anchor and text of the second-level headings of a piece of the page, in order."""
+    return [(anchor, text) for anchor, text in re.findall(r'<h2 id="([^"]+)">([^<]+)</h2>', body)]
+
+
+def _elsewhere(notices: list[tuple[str, str]], told: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the notices that are not told beside the verdicts."""
+    return [(heading, text) for heading, text in notices if text not in {said for _, said in told}]
+
+
+def _beside(readings: Readings, tables: Tables) -> list[tuple[Companion | None, str]]:
+    """Return for each verdict what it must be read with: its companions, and what it cannot tell."""
+    study = readings.study
+    measured = [key for key in (MATCHED, LUMINANCE) if key in study.keys]
+    scores = readings.images.reindex(columns=["variant", LUMINANCE]).dropna()
+    levels = {str(name): float(own[LUMINANCE].mean()) for name, own in scores.groupby("variant")}
+    found = companions(tables.verdicts, levels, study, decimals={key: metric_digits(readings, key) for key in measured})
+    rows = tables.verdicts[tables.verdicts["role"] == "primary"].to_dict("records")
+    return [(found.get(row["variant"]), cautions.alignment(float(row["difference"]), study.primary)) for row in rows]
+
+
+def _explored(readings: Readings, tables: Tables) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Return `shown.explored`, differences marked that `cautions.alignment` speaks of."""
+    names, rows = shown.explored(readings, tables)
+    if cautions.NIQE not in readings.study.keys:
+        return names, rows
+    title = readings.study.metric(cautions.NIQE).title
+    of_niqe = tables.verdicts[(tables.verdicts["metric"] == cautions.NIQE) & (tables.verdicts["role"] == "exploratory")]
+    changes = dict(zip(of_niqe["variant"], of_niqe["difference"].astype(float), strict=True))
+    order = [changes.get(one.variant, float("nan")) for one in readings.family]
+    return names, [
+        (head, [cautions.marked(*one, cautions.NIQE) for one in zip(cells, order, strict=True)])
+        if head == title
+        else (head, cells)
+        for head, cells in rows
+    ]
+
+
+def _niqe(readings: Readings, tables: Tables) -> bool:
+    """Return whether the tables show any NIQE."""
+    return cautions.NIQE in readings.study.keys and bool((tables.verdicts["metric"] == cautions.NIQE).any())
 
 
 def _over(readings: Readings) -> dict[str, str]:
@@ -117,11 +192,15 @@ def _forest(readings: Readings, tables: Tables) -> str:
     if table.empty:
         return ""
     names = shown.labels(readings)
-    seeds = seed_differences(readings.judged, readings.family, metric=metric.key, images_are=study.images)
+    compared = readings.controls if readings.effects else readings.family
+    seeds = seed_differences(readings.judged, compared, metric=metric.key, images_are=study.images)
+    if readings.effects:
+        seeds |= readings.effects.by_seed(readings.judged, metric.key)
     rows = [
         figures.ForestRow(
-            label=names[row["variant"]],
-            seeds=seeds[row["variant"]],
+            label=names.get(row["variant"]) or row["variant"].replace("_", " "),
+            seeds=seeds.get(row["variant"], np.empty(0)),
+            mean=row["difference"],
             interval=(row["low"], row["high"]),
             decided=row["verdict"] in ("helps", "hurts", "equivalent"),
             text=wording.estimate(row, decimals),

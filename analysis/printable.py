@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import pandas as pd
 
@@ -26,7 +27,10 @@ def csv(frame: pd.DataFrame) -> str:
 
 
 def _harmless(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    text = clean(value)
+    return _written(value) if isinstance(value, str) else value
+
+
+@lru_cache(maxsize=10_000)  # of a million texts in a table few differ
+def _written(text: str) -> str:
+    text = clean(text)
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text

@@ -6,6 +6,7 @@ writing it twice changes nothing.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from pathlib import Path
 
@@ -26,6 +27,7 @@ __all__ = [
     "STATES",
     "STOP",
     "STOPPED",
+    "TABLES",
     "VERSION",
     "complete",
     "files_folder",
@@ -235,6 +237,9 @@ CREATE TABLE IF NOT EXISTS decision (         -- of a scheduler, never computed 
     PRIMARY KEY (trial, rung)
 ) WITHOUT ROWID;
 """ + "".join(f"CREATE TABLE IF NOT EXISTS {name} {columns};\n" for name, columns in [("cell", CELL), *LATER.items()])
+
+TABLES = tuple(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", SCHEMA))
+"""The names of all."""
 
 
 def complete(connection: sqlite3.Connection) -> None:

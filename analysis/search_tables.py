@@ -13,13 +13,12 @@ from typing import Any
 import pandas as pd
 
 from analysis.changes import Change, change
-from analysis.comparison import contrasts
-from analysis.frames import load_images, load_variants
+from analysis.frames import load_images, load_runs, load_variants
 from analysis.guard import Guard, guard, tells
 from analysis.ledger import Ledger, Search, Study
 from analysis.schema import CONFIRM, CONTINUE, FIXED, STOP
 from analysis.suggestions import PLACE, Searched, read_search, worth
-from analysis.wording import FULL, label
+from analysis.wording import FULL, labels
 
 __all__ = ["Rung", "SearchTables", "guards", "promised", "search_tables", "spent", "values_at_end"]
 
@@ -74,7 +73,7 @@ def search_tables(ledger: Ledger, search: Search, variants: Sequence[str]) -> Se
         same=values_at_end(confirmed), unseen=values_at_end(_worths(unseen, objectives)),
         changes=_changes(same, fixed, ledger.study),
     )  # fmt: skip
-    names = {one.variant: label(one) for one in contrasts(load_variants(ledger))}
+    names = labels(load_variants(ledger), load_runs(ledger))
     return SearchTables(
         searched, spent(searched.suggestions, search, variants), found, guards(searched, ledger.study, names)
     )

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import wording
-from analysis.ledger import QUALITY, Metric
+from analysis.ledger import QUALITY, Metric, Study
 from analysis.records import Records, dated
 from analysis.schema import CONFIRM, DIVERGED, FAILED, PLANNED, RUNNING, SEARCH
 from analysis.tables import Readings, Tables, metric_digits
@@ -39,6 +39,8 @@ class Verdict:
     seeds: int
     sentence: str
     bound: str
+    mark: str = ""
+    """`exploratory` if it rests on what was changed after the first trial."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,7 @@ class Event:
 
 def labels(readings: Readings) -> dict[str, str]:
     """Return each variant's name for readers, in the order of the plan."""
-    spoken = {one.variant: wording.label(one) for one in readings.family}
-    return {name: spoken.get(name, wording.FULL) for name in readings.variants["name"]}
+    return wording.labels(readings.variants, readings.runs)
 
 
 def facts(readings: Readings) -> list[str]:
@@ -104,7 +105,7 @@ def _images(readings: Readings) -> int:
 def notices(readings: Readings) -> list[tuple[str, str]]:
     """Return what a reader must know first: (heading, sentence)."""
     progress = [] if readings.study.search else _progress(readings)  # of a search `analysis.search_shown` tells
-    return [*progress, *_cautions(readings), *_mixtures(readings.records)]
+    return [*progress, *_cautions(readings), *_mixtures(readings.records, readings.study)]
 
 
 def variants_head(readings: Readings) -> str:
@@ -123,11 +124,12 @@ def verdicts(readings: Readings, tables: Tables) -> list[Verdict]:
             component=(row["component"] or row["variant"]).replace("_", " "),
             verdict=row["verdict"] or "no verdict",
             estimate=wording.estimate(row, decimals),
-            p=wording.p_value(row["p_adjusted"]),
+            p=wording.p_value(row["p_adjusted"]) + (" (exploratory)" if row["unlocked"] else ""),
             effect=number(row["effect"], 1, signed=True),
             seeds=row["seeds"],
             sentence=row["sentence"],
             bound=wording.bound(row, readings.study, decimals=decimals),
+            mark="exploratory" if row["unlocked"] else "",
         )
         for row in rows
     ]
@@ -153,7 +155,7 @@ def explored(readings: Readings, tables: Tables) -> tuple[list[str], list[tuple[
         (one.title, [wording.estimate(cells[of.variant, one.key], places[one.key]) for of in readings.family])
         for one in metrics
     ]
-    return [names[one.variant] for one in readings.family], rows
+    return [names.get(one.variant, wording.label(one)) for one in readings.family], rows
 
 
 def happened(readings: Readings) -> tuple[list[str], list[tuple[str, list[str]]]]:
@@ -315,14 +317,15 @@ def _cautions(readings: Readings) -> list[tuple[str, str]]:
     return found
 
 
-def _mixtures(records: Records) -> list[tuple[str, str]]:
+def _mixtures(records: Records, study: Study) -> list[tuple[str, str]]:
     found = []
     if records.mixed:
         text = f"The trials differ in {wording.listed(records.mixed)} (see Versions); results may differ because of it."
         found.append(("Mixed", text))
     if records.deviations:
         changes = counted(len(records.deviations), "deviation")
-        text = f"The plan was changed after the first trial: {changes}, listed below."
+        marked = " Verdicts that rest on what was changed are marked exploratory." if study.exploratory else ""
+        text = f"The plan was changed after the first trial: {changes}, listed below.{marked}"
         found.append(("Changed", text))
     return found
 

@@ -11,13 +11,15 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparison import Contrast, contrasts, judge
+from analysis.effects_tables import Effects, effects_of
+from analysis.effects_wording import said
 from analysis.failures import ENDINGS, UNTOUCHED, outcomes, scored_as_input
-from analysis.frames import load_events, load_images, load_references, load_trials, load_variants
+from analysis.frames import load_events, load_images, load_references, load_runs, load_trials, load_variants
 from analysis.ledger import Ledger, Study, StudyLike, open_ledger
 from analysis.records import Records, read_records
 from analysis.schema import CONFIRM, DIVERGED, FAILED
 from analysis.stages import Unit, averaged, judged, unit_of, verdict_stage
-from analysis.wording import digits, sentence
+from analysis.wording import digits, exploratory, sentence, unlocked
 
 __all__ = [
     "Readings",
@@ -39,6 +41,7 @@ class Readings:
         study: what it asks.
         stage: which one; `unit` is what its verdicts take as one observation (`analysis.stages`).
         variants: of the plan.
+        runs: which components are there in each of them.
         plan: the trials of every stage.
         trials: those of this stage.
         images: their scores; in `confirm` on the images that the search never saw, where there are such.
@@ -50,6 +53,7 @@ class Readings:
     study: Study
     stage: str
     variants: pd.DataFrame
+    runs: pd.DataFrame
     plan: pd.DataFrame
     trials: pd.DataFrame
     images: pd.DataFrame
@@ -73,9 +77,24 @@ class Readings:
         return averaged(self.images, self.unit)
 
     @property
+    def credits(self) -> Effects | None:
+        """What the design says of the components; None if the ledger does not tell which of them variants lack."""
+        return effects_of(self.study, self.runs)
+
+    @property
+    def effects(self) -> Effects | None:
+        """The same where the design declared effects for verdicts; None if it declared comparisons of variants."""
+        return self.credits if self.credits and self.credits.declared else None
+
+    @property
     def family(self) -> list[Contrast]:
-        """The comparisons that the study declared."""
-        return contrasts(self.variants)
+        """The comparisons that the study declared; of a factorial design, or one of orders, the components' effects."""
+        return self.effects.family if self.effects else contrasts(self.variants)
+
+    @property
+    def controls(self) -> list[Contrast]:
+        """The comparisons beside a family of effects: those of no component, such as the placebo."""
+        return [one for one in contrasts(self.variants) if not one.component] if self.effects else []
 
 
 @dataclass(frozen=True)
@@ -96,6 +115,7 @@ def read(ledger: Ledger, stage: str) -> Readings:
         study=ledger.study,
         stage=stage,
         variants=load_variants(ledger),
+        runs=load_runs(ledger),
         plan=trials,
         trials=trials[trials["stage"] == stage].reset_index(drop=True),
         images=images.reset_index(drop=True),
@@ -178,27 +198,33 @@ def verdict_table(readings: Readings, unchosen: Mapping[str, str] = MappingProxy
 
     Added columns: `metric`, `role` (`primary`, or `exploratory`: no verdict, no adjustment), `sentence`, and
     `bound_difference`, `bound_low`, `bound_high`: the primary difference if every trial that diverged or failed is
-    scored as the untouched input, where there is such a trial.
+    scored as the untouched input, where there is such a trial. Where effects are the family (`Readings.effects`),
+    `variant` is the component, `compared_to` empty, and `estimand`, `aliases` and `sampling` stand beside. `unlocked`:
+    what was changed after the first trial of what a primary row rests on; its verdict is exploratory then.
     """
-    study, family = readings.study, readings.family
+    study, effects = readings.study, readings.effects
     primary = study.metric(study.primary)
-    margin = study.matters.get(primary.key)
-    table = judge(
-        readings.judged, family, metric=primary.key, higher_is_better=primary.higher_is_better, margin=margin,
-        images_are=study.images,
-    )  # fmt: skip
+    table = _judged(readings, readings.judged, primary.key, verdicts=True).assign(metric=primary.key)
     for name, why in unchosen.items():
         lacks = (table["seeds"] == 0) & ((table["variant"] == name) | (table["compared_to"] == name))
+        if effects:
+            lacks |= table["difference"].isna() & table["why"].str.split().map(lambda words, name=name: name in words)
         table["why"] = table["why"].mask(lacks, f"the search of {name} chose nothing ({why})")
-    decimals = metric_digits(readings, primary.key)
+    decimals, sizes = metric_digits(readings, primary.key), (len(readings.family), len(readings.controls))
     table["sentence"] = [
-        sentence(row, study, decimals=decimals, family=len(family), unit=readings.unit)
-        for row in table.to_dict("records")
+        said(row, effects, decimals=decimals, unit=readings.unit)
+        if effects and place < sizes[0]
+        else sentence(row, study, decimals=decimals, family=sizes[bool(effects)], unit=readings.unit)
+        for place, row in enumerate(table.to_dict("records"))
     ]
-    table = table.assign(metric=primary.key, role="primary", **_bound(readings))
+    changes = [unlocked(row, study) for row in table.to_dict("records")]
+    table["sentence"] += [
+        exploratory(text) if known else "" for text, known in zip(changes, table["p"].notna(), strict=True)
+    ]
+    table = table.assign(role="primary", **_bound(readings), unlocked=changes)
     others = [_exploratory(readings, key) for key in _measured(readings) if key != primary.key]
     table = pd.concat([table, *others], ignore_index=True)
-    return table.assign(verdict=table["verdict"].fillna(""), sentence=table["sentence"].fillna(""))
+    return table.assign(**{name: table[name].fillna("") for name in ("verdict", "sentence", "unlocked")})
 
 
 def metric_digits(readings: Readings, metric: str) -> int:
@@ -263,12 +289,29 @@ def _endings(trials: pd.DataFrame, variants: list[str]) -> pd.DataFrame:
 
 def _exploratory(readings: Readings, key: str) -> pd.DataFrame:
     """Return the marginal intervals of a metric that no verdict rests on."""
-    table = judge(
-        readings.judged, readings.family, metric=key, higher_is_better=None, images_are=readings.study.images
-    )  # fmt: skip
+    table = _judged(readings, readings.judged, key, verdicts=False)
     kept = ["variant", "compared_to", "component", "present", "difference", "low", "high", "effect", "seeds", "images"]
     why = table["why"].where(table["low"].isna(), "exploratory: an interval for itself, no verdict")
+    kept += [name for name in ("estimand", "aliases", "sampling") if name in table]
     return table[[*kept, "scenes", "n_failed", "partial", "deviation"]].assign(metric=key, role="exploratory", why=why)
+
+
+def _judged(readings: Readings, images: pd.DataFrame, metric: str, *, verdicts: bool) -> pd.DataFrame:
+    """Return the rows of the declared family, then those of the controls beside it, which are a family of their own.
+
+    Without `verdicts` there are differences and intervals alone.
+    """
+    study, known = readings.study, readings.study.metric(metric)
+
+    def compared(family: list[Contrast]) -> pd.DataFrame:
+        margin = study.matters.get(metric) if verdicts else None
+        direction = known.higher_is_better if verdicts else None
+        return judge(images, family, metric=metric, higher_is_better=direction, margin=margin, images_are=study.images)
+
+    if readings.effects is None:
+        return compared(readings.family)
+    table = readings.effects.judged(images, metric, verdicts=verdicts)
+    return pd.concat([table, compared(readings.controls)], ignore_index=True) if readings.controls else table
 
 
 def _bound(readings: Readings) -> dict[str, Any]:
@@ -278,6 +321,8 @@ def _bound(readings: Readings) -> dict[str, Any]:
     if broken.empty or UNTOUCHED not in set(readings.references["method"]):
         return dict.fromkeys(_BOUNDS, np.nan)
     images = judged(scored_as_input(readings.images, readings.trials, readings.references), readings.unit)
-    table = judge(images, readings.family, metric=study.primary, higher_is_better=None, images_are=study.images)
+    table = _judged(readings, images, study.primary, verdicts=False)
+    if readings.effects and broken["variant"].isin(readings.runs.index).any():
+        broken = pd.concat([broken, pd.DataFrame({"variant": list(readings.runs.columns)})])  # each rests on all runs
     touched = table["variant"].isin(broken["variant"]) | table["compared_to"].isin(broken["variant"])
     return {name: table[name.removeprefix("bound_")].where(touched) for name in _BOUNDS}

@@ -8,18 +8,18 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.comparison import LEVEL, Contrast
+from analysis.comparison import LEVEL, Contrast, contrasts
 from analysis.ledger import QUALITY, Study
 from analysis.schema import BASELINE
 from analysis.statistics import seeds_range
 
 __all__ = [
     "FULL", "bound", "brightening", "counted", "defect", "defects", "digits", "estimate", "event", "events",
-    "first_steps", "interval", "label", "listed", "margin", "models", "number", "p_value", "question", "sentence",
-    "share",
+    "exploratory", "first_steps", "interval", "label", "labels", "listed", "margin", "models", "number", "p_value",
+    "question", "sentence", "share", "unlocked",
 ]  # fmt: skip
 
-FULL = "full model"
+FULL, BARE = "full model", "bare model"
 DEFECTS = {
     "colour": "How far the colours lie from the reference\u2019s or, without one, from the input\u2019s, lightness "
     "apart; chroma below 0 is paler than it should be, above 0 stronger.",
@@ -91,9 +91,42 @@ def label(contrast: Contrast) -> str:
     return f"without {_spaced(contrast.component)}"
 
 
+def labels(variants: pd.DataFrame, runs: pd.DataFrame) -> dict[str, str]:
+    """Return each variant's name for readers, in the order of the plan.
+
+    Args:
+        variants: as from `analysis.load_variants`.
+        runs: as from `analysis.load_runs`.
+    """
+    compared = {one.variant: label(one) for one in contrasts(variants)}
+    lacking = {name: [_spaced(str(one)) for one in runs.columns if not row[one]] for name, row in runs.iterrows()}
+
+    def named(name: str) -> str:
+        out = lacking.get(name, [])
+        whole = 1 < len(out) == len(runs.columns)
+        return compared.get(name) or (BARE if whole else f"without {listed(out)}" if out else FULL)
+
+    return {name: named(name) for name in variants["name"]}
+
+
+def unlocked(row: Mapping[Any, Any], study: Study) -> str:
+    """Return what of the locked plan was changed after the first trial and touches this comparison; else nothing."""
+    own = study.exploratory.get(row["component"] or row["variant"], [])
+    return "; ".join([*study.exploratory.get("", []), *own])
+
+
+def exploratory(changes: str) -> str:
+    """Say that a verdict is exploratory because of these changes, as a sentence that follows its own; else nothing."""
+    if not changes:
+        return ""
+    return f" Exploratory: the plan was changed after the first trial ({changes}), so p keeps no error rate."
+
+
 def question(study: Study, family: Sequence[Contrast]) -> str:
     """Return what the study asks, in a sentence."""
-    components = [_spaced(one.component) for one in family if one.component and one.component != one.variant]
+    components = [
+        _spaced(one.component) for one in family if one.component and (one.component != one.variant or one.present)
+    ]
     name = study.metric(study.primary).name
     if not components:
         return f"Which variant changes {name}, and is the difference real or seed noise?"
@@ -117,7 +150,9 @@ def bound(row: Mapping[Any, Any], study: Study, *, decimals: int) -> str:
     return f"Trials that broke down are left out; scored as the untouched input they would make it {change}{reach}."
 
 
-def sentence(row: Mapping[Any, Any], study: Study, *, decimals: int, family: int, unit: str = "seed") -> str:
+def sentence(
+    row: Mapping[Any, Any], study: Study, *, decimals: int, family: int, unit: str = "seed", over: str = ""
+) -> str:
     """Say what a row of `analysis.judge` means, and of which images, in one or two sentences.
 
     Args:
@@ -126,19 +161,20 @@ def sentence(row: Mapping[Any, Any], study: Study, *, decimals: int, family: int
         decimals: of the metric.
         family: the number of comparisons declared together.
         unit: what one observation is: a `seed`, or a `repeat` of the search.
+        over: what the difference is an average over, where it is one, with a comma.
     """
     lacks = f" In {row['partial']} of {counted(row['seeds'], unit)} a seed is missing." if row["partial"] else ""
-    return _said(row, study, decimals=decimals, family=family, unit=unit) + lacks
+    return _said(row, study, decimals=decimals, family=family, unit=unit, over=over) + lacks
 
 
-def _said(row: Mapping[Any, Any], study: Study, *, decimals: int, family: int, unit: str) -> str:
+def _said(row: Mapping[Any, Any], study: Study, *, decimals: int, family: int, unit: str, over: str) -> str:
     contrast = Contrast(row["variant"], row["compared_to"], row["component"], row["present"])
     thing = _spaced(contrast.component or contrast.variant)
     if not row["verdict"]:
         return f"No verdict on {thing}: {row['why']}."
-    opening = f"{_subject(contrast)}, {study.metric(study.primary).name} {_where(row, study)}"
+    opening = f"{_subject(contrast)}, {over}{study.metric(study.primary).name} {_where(row, study)}"
     low, high, difference = row["low"], row["high"], row["difference"]
-    against = "" if contrast.compared_to == BASELINE else f" against {_spaced(contrast.compared_to)}"
+    against = "" if contrast.compared_to in ("", BASELINE) else f" against {_spaced(contrast.compared_to)}"
     if row["verdict"] in ("helps", "hurts"):
         verb = "rises" if difference > 0 else "falls"
         near, far = sorted((abs(low), abs(high)))
@@ -260,7 +296,7 @@ def _where(row: Mapping[Any, Any], study: Study) -> str:
 
 def _subject(contrast: Contrast) -> str:
     """Return the variant as the opening of a sentence."""
-    if contrast.component in ("", contrast.variant):
+    if contrast.component in ("", contrast.variant) and contrast.compared_to:
         return f"In {_spaced(contrast.variant)}"
     return f"{'With' if contrast.present else 'Without'} {_spaced(contrast.component)}"
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from platform.design import inert, variants
-from platform.deviations import deviations
+from platform.deviations import changed, deviations, digest, exploratory, locked
 from platform.ledger import Ledger
 from platform.plan import Cell, cells
 from platform.search_checks import cautions
@@ -96,14 +96,17 @@ def accept(study: Study, ledger: Ledger, known: Mapping[str, Any], fixed: list[C
         fixed: the cells of the fixed stage.
         now: seconds since 1970.
     """
-    digest = fixed[0].data
+    images = fixed[0].data
     before, resolved = ledger.spec(), study.resolved()
     planned = {(cell.variant, cell.seed): cell.trial for cell in fixed}
-    changes = []
+    changes, paths = [], []
     if before and ledger.started():
-        same_images, same_trials = ledger.get("digest") == digest, _same_trials(ledger.cells(), planned)
-        changes = deviations(before, resolved, same_images=same_images, same_trials=same_trials)
-    revision = revised(study, ledger.suggestions(), ledger, digest)
+        same = {
+            "same_images": ledger.get("digest") == images,
+            "same_trials": _same_trials(ledger.cells(), planned),
+        }
+        changes, paths = deviations(before, resolved, **same), changed(before, resolved, **same)
+    revision = revised(study, ledger.suggestions(), ledger, images)
     changes += revision.sentences if before != resolved else []
     source = dict(study.trainer.provenance(study.data))
     measured = source.pop("metric_settings", {})
@@ -114,7 +117,8 @@ def accept(study: Study, ledger: Ledger, known: Mapping[str, Any], fixed: list[C
             "trainer": study.spec.trainer,
             **known,
             "search": search,
-            "digest": digest,
+            **_lock(study, ledger, images, paths),
+            "digest": images,
             "data": source,
             "metric_settings": measured,
         }
@@ -126,6 +130,30 @@ def accept(study: Study, ledger: Ledger, known: Mapping[str, Any], fixed: list[C
     trainer, data = study.trainer, study.data
     ledger.show(dict.fromkeys([*trainer.scenes(data), *trainer.scenes(trainer.confirming(data))]))
     return changes
+
+
+def _lock(study: Study, ledger: Ledger, images: str, paths: Sequence[str]) -> dict[str, Any]:
+    """Return the lock on the plan of the analysis, what was ever changed since, and which verdicts that touches.
+
+    Before the first trial the lock follows the spec. A ledger that had begun without one is locked as it began.
+
+    Args:
+        study: the checked spec.
+        ledger: as it is before it holds this spec.
+        images: their digest.
+        paths: the settings that this spec changes.
+    """
+    directions = {metric.key: metric.higher_is_better for metric in study.trainer.METRICS}
+    first, resolved = ledger.first_spec(), study.resolved()
+    plan = locked(resolved, images=images, direction=directions[study.spec.analysis.primary])
+    lock, earlier = ledger.get("lock"), ledger.get("unlocked") or []
+    if first is None:
+        lock = {"sha256": digest(plan), "plan": plan}
+    elif lock is None:
+        begun = locked(first, images=ledger.get("digest"), direction=directions.get(first["analysis"]["primary"]))
+        lock, earlier = {"sha256": digest(begun), "plan": begun}, changed(first, ledger.spec() or first)
+    unlocked = sorted({*earlier, *paths}) if first else []
+    return {"lock": lock, "unlocked": unlocked, "exploratory": exploratory(lock["plan"], plan, unlocked)}
 
 
 def _same_trials(held: Mapping[tuple[str, int], str], planned: Mapping[tuple[str, int], str]) -> bool:

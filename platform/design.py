@@ -17,8 +17,6 @@ BARE = "bare"
 PLACEBO = "placebo"
 LONGEST = 80
 """Characters of a variant's name."""
-ORDERS_SEED = 0
-"""Of the random orders of a design: the same spec, the same variants."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ def _runs(spec: Spec) -> Sequence[factorial.Run]:
         return made.runs
     if isinstance(spec.design, dict):
         return factorial.runs_of_orders(
-            factorial.orders(tuple(spec.components), spec.design["orders"], seed=ORDERS_SEED)
+            factorial.orders(tuple(spec.components), spec.design["orders"], seed=factorial.ORDERS_SEED)
         )
     return ()
 

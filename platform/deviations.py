@@ -1,13 +1,19 @@
-"""What differs between the spec that a study began with and the one it goes on with, in sentences. Pure."""
+"""What differs between the spec that a study began with and the one it goes on with, and the lock on its plan. Pure.
+
+At the first trial the plan is locked: all that decides what a verdict says. A verdict that rests on what was changed
+later is exploratory: how it was to be found was chosen when results could be known, so its p-value keeps no error rate.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from platform.errors import shown
 
-__all__ = ["deviations"]
+__all__ = ["changed", "deviations", "digest", "exploratory", "locked"]
 
 FREE = ("resources", "tracking", "budget", "keep", "reference")
 """Sections that change no result and no verdict."""
@@ -18,13 +24,31 @@ SETTINGS = ("train", "components", "variants")
 WHOLE = ("search", "confirm")
 """Sections that a spec need not have."""
 
+LOCKED = ("analysis", "components", "confirm", "control", "design", "search", "seeds", "train", "variants")
+"""Sections on which verdicts rest: metric, margins, scoring rule and images; design; seeds; what stops a search or a
+training. Data are locked by their digest."""
+DATA = "data"
+DIRECTION = "direction"
+ALL = ""
+"""Stands for every verdict."""
+
 _NOTHING = object()
 
 
 def deviations(
     before: Mapping[str, Any], after: Mapping[str, Any], *, same_images: bool = False, same_trials: bool = False
 ) -> list[str]:
-    """Return a sentence for each setting that was declared otherwise before the first trial.
+    """Return a sentence for each setting that was declared otherwise before the first trial; see `changed`."""
+    old, new = _flat(before), _flat(after)
+    return [
+        _change(old, new, path) for path in changed(before, after, same_images=same_images, same_trials=same_trials)
+    ]
+
+
+def changed(
+    before: Mapping[str, Any], after: Mapping[str, Any], *, same_images: bool = False, same_trials: bool = False
+) -> list[str]:
+    """Return the dotted path of each setting that was declared otherwise before the first trial.
 
     Args:
         before: the resolved spec that held so far.
@@ -39,8 +63,76 @@ def deviations(
     counted = [path for path in changed if not _free(path, same_images) and not _emptied(old, new, path)]
     if same_trials:
         counted = [path for path in counted if not (path in old and path in new and _is_setting(path))]
-    said = [f"{name}: {'added' if name in after else 'removed'}" for name in whole]
-    return said + [f"{path}: {_shown(old, path)} became {_shown(new, path)}" for path in counted]
+    return whole + counted
+
+
+def locked(resolved: Mapping[str, Any], *, images: str, direction: bool | None) -> dict[str, Any]:
+    """Return what of a spec is locked at the first trial.
+
+    Args:
+        resolved: the spec.
+        images: the digest of the images.
+        direction: whether more of the primary metric is better; None if it has no direction.
+    """
+    return {name: resolved[name] for name in LOCKED if name in resolved} | {DATA: images, DIRECTION: direction}
+
+
+def digest(plan: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a plan, as its canonical JSON: keys in order, no white space, UTF-8; 64 digits."""
+    text = json.dumps(plan, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def exploratory(lock: Mapping[str, Any], plan: Mapping[str, Any], paths: Iterable[str]) -> dict[str, list[str]]:
+    """Return which verdicts are exploratory, and why: component (or variant without one) -> sentences.
+
+    Under `` stands what touches every verdict. A component that was added touches its own verdict: with one comparison
+    more, the adjustment of the others only grows. One that was taken away touches all, since theirs shrinks, and in
+    other designs than leave-one-out and a list all are estimated from the same trainings. What is again as it was
+    locked touches none.
+
+    Args:
+        lock: the plan that was locked.
+        plan: the one that holds now, both as from `locked`.
+        paths: what was ever changed after the first trial, as from `changed`. A path of a file that only moved is not
+            among them.
+    """
+    old, new = _flat(lock), _flat(plan)
+    found: dict[str, list[str]] = {}
+    for path in sorted({DIRECTION, *(DATA if path.startswith(f"{DATA}.") else path for path in paths)}):
+        there, here = (lock, plan) if path in WHOLE else (old, new)
+        same = there.get(path, _NOTHING) == here.get(path, _NOTHING)
+        if same or path.partition(".")[0] not in (*LOCKED, DATA, DIRECTION) or _of_another_metric(path, lock, plan):
+            continue
+        found.setdefault(_touched(path, plan), []).append(_change(old, new, path))
+    return found
+
+
+def _of_another_metric(path: str, lock: Mapping[str, Any], plan: Mapping[str, Any]) -> bool:
+    """Whether this is the margin of a metric that no verdict speaks of."""
+    prefix = "analysis.matters."
+    return path.startswith(prefix) and path.removeprefix(prefix) not in (
+        lock["analysis"]["primary"],
+        plan["analysis"]["primary"],
+    )
+
+
+def _touched(path: str, plan: Mapping[str, Any]) -> str:
+    """Return whose verdict a change touches, or ALL."""
+    section, *rest = path.split(".")
+    if section == "control":
+        return "placebo" if plan["control"].get("placebo") else ALL
+    if section not in ("components", "variants") or not rest or rest[0] not in plan.get(section, {}):
+        return ALL
+    return rest[0] if plan.get("design") in ("leave-one-out", "list") else ALL
+
+
+def _change(old: Mapping[str, Any], new: Mapping[str, Any], path: str) -> str:
+    """Say what became of a setting; of a whole section, whether it was added, removed or changed."""
+    if path in WHOLE:
+        there, here = (any(f"{one}.".startswith(f"{path}.") for one in values) for values in (old, new))
+        return f"{path}: {'changed' if there and here else 'added' if here else 'removed'}"
+    return f"{path}: {_shown(old, path)} became {_shown(new, path)}"
 
 
 def _free(path: str, same_images: bool) -> bool:

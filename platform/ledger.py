@@ -120,6 +120,14 @@ class Ledger:
         row = self._db.execute("SELECT resolved FROM spec ORDER BY number DESC LIMIT 1").fetchone()
         return None if row is None else json.loads(row[0])
 
+    def first_spec(self) -> dict[str, Any] | None:
+        """Return the spec that held when the first trial began, or None if none has begun."""
+        first = "SELECT min(started) FROM attempt"
+        row = self._db.execute(
+            f"SELECT resolved FROM spec WHERE at <= ({first}) ORDER BY number DESC LIMIT 1"
+        ).fetchone()
+        return None if row is None else json.loads(row[0])
+
     def accept(
         self,
         spec: Mapping[str, Any],

@@ -13,16 +13,21 @@ import pyarrow
 from pyarrow import parquet
 
 from analysis.kept import kept
-from analysis.schema import COMPLETED
-from platform.mirror_ledger import Facts, Ledger, Trial
+from analysis.schema import COMPLETED, TABLES
+from platform.mirror_ledger import ENDED, Facts, Ledger, Trial
 
 __all__ = ["digest", "lay_out_spec", "lay_out_study", "lay_out_trial"]
 
-STUDY_TABLES = (
-    "study", "spec", "deviation", "driver", "variant", "trial", "cell", "attempt", "suggestion", "choice", "decision",
-    "scene", "reference", "reference_picture", "scored",
-)  # fmt: skip
-"""The tables that belong to no trial alone; with each trial's curves, scores and events they are the whole ledger."""
+OPEN_TABLES = ("report", "image", "event")
+"""Of these the study's run has the rows of trials that have not ended, since an ended one's run has its own; of every
+other table it has all. So a server holds the whole ledger, which `analysis.mlflow_source` reads back."""
+_STATES = ", ".join("?" * len(ENDED))
+_OPEN = f"SELECT * FROM {{}} WHERE trial IN (SELECT number FROM trial WHERE state NOT IN ({_STATES}))"
+# Of two with one name the later one stays: that of the images which the spec names now.
+_PICTURES = """
+SELECT method, picture, path FROM reference_picture
+ORDER BY data = (SELECT json_extract(value, '$') FROM study WHERE key = 'digest'), data
+"""
 GENERATOR = "generator.pt"
 _TYPES = {"TEXT": pyarrow.string(), "INTEGER": pyarrow.int64(), "REAL": pyarrow.float64()}
 
@@ -76,10 +81,12 @@ def lay_out_study(folder: Path, ledger: Ledger, facts: Facts, report: Path) -> l
     for file in _files(report):
         _keep(folder / "report", str(file.relative_to(report)), report, str(file.relative_to(report)), file.suffix)
     (folder / "ledger").mkdir()
-    for table in STUDY_TABLES:
-        _write(folder / "ledger" / f"{table}.parquet", ledger.columns(table), ledger.rows(f'SELECT * FROM "{table}"'))
+    for table in TABLES:
+        of_open = table in OPEN_TABLES
+        rows = ledger.rows(_OPEN.format(table), *ENDED) if of_open else ledger.rows(f'SELECT * FROM "{table}"')
+        _write(folder / "ledger" / f"{table}.parquet", ledger.columns(table), rows)
     missing = []
-    for row in ledger.rows("SELECT method, picture, path FROM reference_picture ORDER BY data"):
+    for row in ledger.rows(_PICTURES):
         name = f"{row['method']}/{row['picture']}"
         missing += _keep(folder / "pictures", name, facts.storage, row["path"], ".png")
     return missing

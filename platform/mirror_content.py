@@ -170,6 +170,10 @@ def study_run(facts: Facts, report: str) -> Wanted:
         **_source(facts.driver_record),
         "versions": _shown(facts.driver_record.get("versions")),
         "report": report,
+        "plan_sha256": facts.lock,
+        "plan_changed": "; ".join(
+            f"{who}: {text}" if who else text for who, said in facts.exploratory.items() for text in said
+        ),
         **_search_tags(facts),
     }
     return Wanted(

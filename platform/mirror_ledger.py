@@ -9,7 +9,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -176,6 +176,10 @@ class Facts:
     """Where the search of each variant stands."""
     untuned: Mapping[str, Mapping[str, float]]
     """Of a study with a search: variant -> objective or primary metric -> its mean over the fixed stage's trials."""
+    lock: str = ""
+    """SHA-256 of the plan of the analysis that was locked at the first trial; '' if it is not."""
+    exploratory: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What was changed in it since: component, or '' for all -> sentences."""
 
 
 class Ledger:
@@ -252,6 +256,8 @@ class Ledger:
                 search=search,
                 standings=() if search is None else standings(self._db, search, wanted, self._known),
                 untuned={} if search is None else untuned(self._db, wanted, search.at, self._known),
+                lock=(study.get("lock") or {}).get("sha256", ""),
+                exploratory=study.get("exploratory") or {},
             )
 
     def begun(self) -> list[Begun]:

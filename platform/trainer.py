@@ -37,9 +37,10 @@ class Metric(Protocol):
 
     @property
     def about(self) -> str:
-        """What it tells of: `quality`, or a known defect: `colour`, `detail`, `gradients`, `equilibrium`.
+        """What it tells of: `quality`, a known defect: `colour`, `detail`, `gradients`, `equilibrium`, or `cost`.
 
-        The report's table of defects shows the first few metrics of each, in the order of `METRICS`.
+        The report's table of defects shows the first few metrics of each, in the order of `METRICS`; that of costs sets
+        each of the latter against what a component buys. What a clock told has the group `time/`.
         """
 
     @property

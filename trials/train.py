@@ -23,6 +23,7 @@ from trials.allocator import keep_freed_memory
 from trials.batches import Batches
 from trials.checkpoint import Origin
 from trials.config import Config, Data
+from trials.cost import inference_ms, parameters_m
 from trials.data import TrainingImages, load_evaluation, load_training
 from trials.decoded import Decoded
 from trials.duality import duality_gap
@@ -193,7 +194,7 @@ def _interval(training: _Training, steps: range, folder: Path, tally: _Tally, ti
     _advance(training, steps, tally, tick)
     trained = time.perf_counter()
     scores, pictures = _evaluated(training, last, folder)
-    tally.evaluation |= mean_scores(scores)
+    tally.evaluation |= mean_scores(scores) | {"cost/generator_parameters_m": parameters_m(training.gan.result)}
     tally.events += training.monitor.evaluated(last, tally.evaluation)
     if last == training.config.steps and training.config.watch.duality_gap_steps and any(training.gan.judges()):
         tally.evaluation["health/duality_gap"] = _duality_gap(training, steps=training.config.watch.duality_gap_steps)
@@ -201,6 +202,8 @@ def _interval(training: _Training, steps: range, folder: Path, tally: _Tally, ti
         "time/step_s": (trained - begun) / len(steps),
         "time/evaluation_s": time.perf_counter() - trained,
     }
+    if last == training.config.steps:
+        times["time/inference_ms"] = inference_ms(training.gan.result)
     return Report(last, tally.means(training) | times, scores, pictures=pictures, events=tally.events)
 
 

@@ -31,7 +31,8 @@ class Metric:
         title: as a table's head shows it, with the unit.
         higher_is_better: None where there is no direction.
         needs_reference: whether it exists only for images with a reference.
-        about: what it tells of: `quality`, or one of the known defects: `colour`, `detail`, `gradients`, `equilibrium`.
+        about: what it tells of: `quality`, one of the known defects: `colour`, `detail`, `gradients`, `equilibrium`, or
+            `cost`: what the trained generator takes.
         per_image: whether each image has a value; else the trial as a whole has one, at each report.
     """
 
@@ -80,6 +81,8 @@ METRICS = (
     Metric("health/duality_gap", "Duality gap, estimated", False, False, "equilibrium", False),
     Metric("health/margin_local", "Margin, local discriminator", None, False, "equilibrium", False),
     Metric("health/accuracy_local", "Accuracy, local discriminator", None, False, "equilibrium", False),
+    Metric("cost/generator_parameters_m", "Parameters of the generator (M)", False, False, "cost", False),
+    Metric("time/inference_ms", "Inference, 256 x 256 px (ms)", None, False, "cost", False),
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,13 +56,14 @@ BEGIN = 1_790_000_000.0
 
 @dataclass(frozen=True)
 class Variant:
-    """A variant, and how far its true scores (PSNR, SSIM, NIQE, luminance) lie from the full model's."""
+    """A variant, how far its true scores (PSNR, SSIM, NIQE, luminance) lie from the full model's, and what it lacks."""
 
     name: str
     effect: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     component: str | None = None
     compared_to: str | None = None
     present: int = 0
+    out: tuple[str, ...] = ()
 
 
 LEAVE_ONE_OUT = (
@@ -75,12 +76,26 @@ LEAVE_ONE_OUT = (
 )
 
 
+def designed(runs: Iterable[Collection[str]], components: Sequence[str], worth: Any) -> tuple[Variant, ...]:
+    """Return the variants of a design: `worth` gives each run's true PSNR, in dB, from the components in it."""
+    full, found = worth(frozenset(components)), []
+    for run in runs:
+        out = tuple(name for name in components if name not in run)
+        one = out[0] if len(out) == 1 else None
+        effect = (worth(frozenset(run)) - full, 0.0, 0.0, 0.0)
+        name, base = f"no_{'+'.join(out)}" if out else "baseline", "baseline" if one else None
+        found.append(Variant(name, effect, one, base, 0, out))
+    return tuple(found)
+
+
 @dataclass(frozen=True)
 class Plan:
     """What the made-up study holds.
 
     Args:
         variants: with their true effects.
+        design: as the resolved spec has it.
+        components: of the spec.
         seeds: of every variant.
         images: set -> image -> scene.
         unpaired: sets without references, so without PSNR and SSIM.
@@ -95,6 +110,8 @@ class Plan:
     """
 
     variants: Sequence[Variant] = LEAVE_ONE_OUT
+    design: str | dict[str, int] = "leave-one-out"
+    components: Sequence[str] = ()
     seeds: Sequence[int] = (1, 2, 3)
     images: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: {"photos": {"cat": "cat", "hall": "hall"}})
     unpaired: Sequence[str] = ()
@@ -124,6 +141,8 @@ def write_study(folder: Path, plan: Plan = Plan()) -> Path:
     folder.mkdir(parents=True)
     rng = np.random.default_rng(7)
     spec = {"study": folder.name, "analysis": dict(plan.analysis)}
+    if plan.components:
+        spec |= {"design": plan.design, "components": {name: {} for name in plan.components}}
     (folder / "spec.json").write_text(json.dumps(spec))
     with sqlite3.connect(folder / "ledger.db") as db:
         db.execute("PRAGMA journal_mode = WAL")
@@ -135,6 +154,7 @@ def write_study(folder: Path, plan: Plan = Plan()) -> Path:
         for number, one in enumerate(plan.variants):
             row = (one.name, number, one.component, one.compared_to, one.present, "{}")
             db.execute("INSERT INTO variant VALUES (?, ?, ?, ?, ?, ?)", row)
+            db.executemany("INSERT INTO taken_out VALUES (?, ?)", [(one.name, name) for name in one.out])
         images = [(of_set, image) for of_set, group in plan.images.items() for image in group]
         levels = rng.normal(0, 2, len(images))
         numbers = {(one.name, seed): n for n, (seed, one) in enumerate(_order(plan), start=1)}

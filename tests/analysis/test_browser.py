@@ -1,11 +1,13 @@
 import re
 import shutil
 import subprocess
+from itertools import pairwise
 
 import pytest
 from PIL import Image
 
 from analysis.report import write_report
+from tests.analysis.browser import browser
 from tests.analysis.synthetic_search import ordinary
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -70,3 +72,104 @@ def test_the_page_follows_the_reader_into_the_dark(make_study, tmp_path):
         corners.append(sum(Image.open(shot).convert("RGB").getpixel((2, 2))))
     assert corners[0] > 3 * 230
     assert corners[1] < 3 * 60
+
+
+@pytest.fixture
+def tab(tmp_path):
+    with browser(CHROMIUM, tmp_path / "tab") as found:
+        yield found
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_asks_for_nothing_and_complains_of_nothing(make_study, tab, width, dark):
+    folder = make_study(defects=True, model=True)
+    write_report(folder)
+    address = (folder / "report" / "index.html").as_uri()
+    tab.open(address, width=width, dark=dark, touch=width < 500)
+    assert tab.complaints() == []
+    assert tab.requests() == [address]
+    assert tab.run("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+
+
+SLIDER = """(() => {
+  const compare = document.querySelector(".compare"), range = compare.querySelector("input");
+  const shown = compare.querySelector(".before"), right = compare.querySelector(".after");
+  return {at: Number(range.value), said: range.getAttribute("aria-valuetext"), clip: getComputedStyle(shown).clipPath,
+    left: shown.alt, right: right.alt, hidden: compare.hidden, outline: getComputedStyle(range.parentNode).outlineStyle,
+    loaded: shown.naturalWidth > 0 && right.naturalWidth > 0};
+})()"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_slider_moves_by_keyboard_and_says_where_it_is(make_study, tab, width):
+    folder = make_study()
+    write_report(folder)
+    tab.open((folder / "report" / "index.html").as_uri(), width=width, dark=False, touch=width < 500)
+    before = tab.run(SLIDER)
+    assert (before["at"], before["hidden"], before["loaded"]) == (50, False, True)
+    assert before["said"] == "50 % input, 50 % full model"
+    assert "input" in before["left"]
+    assert "full model" in before["right"]
+    for _ in range(300):  # reached by the keyboard alone
+        tab.press("Tab", 9)
+        if tab.run("document.activeElement.type") == "range":
+            break
+    else:
+        pytest.fail("Tab never reaches the slider")
+    assert tab.run(SLIDER)["outline"] == "solid"
+    for _ in range(3):
+        tab.press("ArrowRight", 39)
+    moved = tab.run(SLIDER)
+    assert (moved["at"], moved["said"]) == (53, "53 % input, 47 % full model")
+    assert moved["clip"] != before["clip"]
+    tab.press("Home", 36)
+    assert tab.run(SLIDER)["at"] == 0
+
+
+def test_another_variant_is_chosen_beside_the_slider(make_study, tab):
+    folder = make_study()
+    write_report(folder)
+    tab.open((folder / "report" / "index.html").as_uri(), width=1280, dark=False)
+    tab.run("document.querySelector('.compare select').focus()")
+    tab.press("ArrowDown", 40)
+    assert "without attention" in tab.run(SLIDER)["right"]
+    assert tab.run("document.querySelector('.compare output').textContent").startswith("PSNR ")
+
+
+def test_without_scripts_the_pictures_stand_side_by_side(make_study, tab):
+    folder = make_study()
+    write_report(folder)
+    tab.ask("Emulation.setScriptExecutionDisabled", value=True)
+    tab.open((folder / "report" / "index.html").as_uri(), width=1280, dark=False)
+    assert tab.run("document.querySelector('.compare').offsetHeight") == 0
+    places = "[...document.querySelectorAll('.pictures img')].slice(0, 2).map(one => one.getBoundingClientRect().top)"
+    tops = tab.run(places)
+    assert tops[0] == tops[1]
+    assert tab.run("document.querySelector('.pictures img').naturalWidth") > 0
+
+
+def test_paper_shows_no_slider_no_dark_ground_and_all_that_is_folded(make_study, tab):
+    folder = make_study()
+    write_report(folder)
+    tab.open((folder / "report" / "index.html").as_uri(), width=800, dark=True)
+    tab.ask("Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    assert tab.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert tab.run("document.querySelector('.compare').offsetHeight") == 0
+    assert tab.run("document.querySelector('nav').offsetHeight") == 0
+    assert tab.run("[...document.querySelectorAll('details table')].every(one => one.getBoundingClientRect().height)")
+
+
+def test_headings_go_down_one_by_one_and_every_picture_and_field_has_a_name(make_study, tab):
+    folder = make_study(defects=True, model=True)
+    write_report(folder)
+    tab.open((folder / "report" / "index.html").as_uri(), width=1280, dark=False)
+    levels = tab.run("[...document.querySelectorAll('h1, h2, h3, h4')].map(one => Number(one.tagName[1]))")
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert tab.run("[...document.images].every(one => one.alt)")
+    assert tab.run("[...document.querySelectorAll('input, select')].every(one => one.ariaLabel || one.labels.length)")
+    anchors = tab.run("[...document.querySelectorAll('nav a')].map(one => !!document.querySelector(one.hash))")
+    assert anchors
+    assert all(anchors)

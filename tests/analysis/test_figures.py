@@ -1,11 +1,13 @@
+import io
 import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from analysis.figures import ForestRow, Panels, curves, forest
+from analysis.figures import ForestRow, Panels, collected, curves, forest
 from analysis.ledger import Metric
 
 PSNR = Metric("eval/psnr_db", "PSNR (dB)", True, True)
@@ -28,7 +30,13 @@ def table(variants):
 
 def test_the_forest_names_every_line_its_numbers_its_seeds_and_the_unit():
     found = texts(forest(ROWS, PSNR, margin=0.5, caption="x"))
-    for expected in ("without attention", "-1.50 [-2.70, -0.30]", "3 seeds", "1 seed", "Difference of PSNR (dB)"):
+    for expected in (
+        "without attention",
+        "-1.50 [-2.70, -0.30]",
+        "3 seeds",
+        "1 seed",
+        "Difference of PSNR (dB): mean, 95 % interval, and each seed",
+    ):
         assert expected in found
 
 
@@ -55,7 +63,14 @@ def test_curves_have_a_panel_for_each_variant_that_has_any():
     assert "full model" in found
     assert "without x" in found
     assert "without y" not in found
-    assert {"Step", "PSNR (dB)"} <= set(found)
+    assert {"Step (mean and range over 2 trainings)", "PSNR (dB)"} <= set(found)
+
+
+def test_curves_over_unlike_numbers_of_seeds_say_so():
+    frame = table(["baseline", "no_x"])
+    frame = frame[(frame["variant"] == "baseline") | (frame["seed"] == 1)]
+    found = texts(curves(frame, PSNR, labels={"baseline": "full model", "no_x": "without x"}, caption="x"))
+    assert "Step (mean and range over 1 to 2 trainings)" in found
 
 
 @pytest.mark.parametrize("draw", [
@@ -113,3 +128,40 @@ def test_a_logarithmic_scale_has_ticks_that_fit_what_the_values_reach_over(value
 def test_values_of_which_none_is_above_zero_are_drawn_on_a_linear_scale():
     frame = pd.DataFrame({"variant": "baseline", "seed": 1, "step": [1, 2], "eval/psnr_db": [0.0, 0.0]})
     assert "0.00" in texts(curves(frame, PSNR, labels={"baseline": "a"}, caption="x", layout=Panels(log=True)))
+
+
+def drawn():
+    with collected() as files:
+        part = forest(ROWS, PSNR, margin=0.5, caption='a < b & "c"')
+        curves(table(["baseline", "no_x"]), PSNR, labels={"baseline": "a", "no_x": "b"}, caption="x")
+    return part, files
+
+
+def test_what_is_drawn_is_kept_as_files_of_the_same_bytes_each_time():
+    part, files = drawn()
+    assert sorted(files) == ["eval-psnr_db.png", "eval-psnr_db.svg", "forest.png", "forest.svg"]
+    assert drawn() == (part, files)
+    assert part == forest(ROWS, PSNR, margin=0.5, caption='a < b & "c"')  # as in the page without files
+
+
+def test_a_file_needs_no_page_for_its_colours_and_says_what_it_shows():
+    svg = drawn()[1]["forest.svg"].decode()
+    root = ET.fromstring(svg)
+    assert root.find(f"{SVG}title").text == 'a < b & "c"'
+    assert "var(--" not in svg
+    assert not re.search(r"#0(\d)0\1", svg)  # no stand-in is left
+    assert "Difference of PSNR (dB): mean, 95 % interval, and each seed" in texts(svg)
+
+
+def test_a_png_has_a_white_ground_and_no_stand_in_for_a_colour():
+    image = Image.open(io.BytesIO(drawn()[1]["forest.png"])).convert("RGB")
+    colours = {colour for _, colour in image.getcolors(1 << 20)}
+    assert image.getpixel((0, 0)) == (255, 255, 255)
+    assert (0x1D, 0x5C, 0x9E) in colours  # the mean of a decided comparison
+    assert min(sum(colour) for colour in colours) >= 0x1C + 0x1D + 0x20  # ink is the darkest
+
+
+def test_outside_of_a_collection_nothing_is_kept():
+    _, files = drawn()
+    forest(ROWS, PSNR, margin=None, caption="later")
+    assert "later" not in files["forest.svg"].decode()

@@ -67,7 +67,7 @@ def test_no_text_of_a_ledger_becomes_markup_of_the_page(hostile, kind):
     found = Page(folder)
     assert found.text.count('<script>alert("1")</script>') > 20  # it is shown, as it stands
     assert "49" not in re.findall(r"\{\{7\*7\}\}|\b49\b", found.text)
-    assert not found.all("script")
+    assert len(found.all("script")) <= 1  # the slider's
     assert not [one for one in found.all("img") if one.get("src") == "x"]
     assert not [name for _, attributes in found.elements for name in attributes if name.startswith("on")]
     assert found.open == []

@@ -7,7 +7,9 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from PIL import Image
 
 from analysis.report import main, write_report
 from tests.analysis.synthetic import BEGIN, LEAVE_ONE_OUT, Variant
@@ -39,7 +41,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if not self.open or self.open[-1] != "style":
+        if not {"style", "script", "nav"} & set(self.open):
             self.words.append(data)
 
     def all(self, tag):
@@ -51,16 +53,22 @@ def page(folder):
     return Page(folder)
 
 
+def everything(folder):
+    paths = sorted(path for path in (folder / "report").rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
 def markdown(folder):
     write_report(folder)
     return (folder / "report" / "report.md").read_text(encoding="utf-8")
 
 
-def test_the_report_is_a_page_five_tables_and_a_markdown_file(make_study):
+def test_the_report_is_a_page_six_tables_and_a_markdown_file(make_study):
     folder = make_study()
     assert write_report(folder) == folder / "report" / "index.html"
-    files = sorted(path.name for path in (folder / "report").iterdir())
+    files = sorted(path.name for path in (folder / "report").iterdir() if path.is_file())
     assert files == [
+        "cost.csv",
         "events.csv",
         "images.csv",
         "index.html",
@@ -80,12 +88,12 @@ def test_the_report_built_twice_is_the_same_bytes(make_study):
         defects=True, model=True, events=[("no_attention", 2, 150, "collapse", "output", 0.1, "step 150: flat")],
     )  # fmt: skip
     write_report(folder)
-    first = {path.name: path.read_bytes() for path in (folder / "report").iterdir()}
+    first = everything(folder)
     shutil.rmtree(folder / "report")
     again = [sys.executable, "-m", "analysis.report", str(folder)]
     elsewhere = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
     subprocess.run(again, check=True, capture_output=True, cwd=ROOT, env=elsewhere)
-    assert {path.name: path.read_bytes() for path in (folder / "report").iterdir()} == first
+    assert everything(folder) == first
 
 
 def test_the_page_is_well_formed_and_needs_no_network(make_study):
@@ -96,12 +104,16 @@ def test_the_page_is_well_formed_and_needs_no_network(make_study):
     addresses = set(re.findall(r"https?://[^\s\"'<]+", found.source))
     assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
     assert "@import" not in found.source
-    assert not found.all("script")
+    (policy,) = (one["content"] for one in found.all("meta") if one.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert found.all("script") == [{}]  # the slider's
+    assert "eval" not in found.source.partition("<script>")[2]
 
 
 def test_every_picture_has_a_text_and_every_name_is_given_once(make_study):
     found = page(make_study())
-    assert len(found.all("img")) == 2 * 9
+    assert len(found.all("img")) % 9 == 0
+    assert found.all("img")
     assert all(image["alt"] for image in found.all("img"))
     assert all(figure["aria-label"] for figure in found.all("svg"))
     names = [attributes["id"] for _, attributes in found.elements if "id" in attributes]
@@ -163,7 +175,7 @@ def test_what_broke_is_listed_with_its_message_and_nothing_in_it_is_markup(make_
     )
     found = page(folder)
     assert "the loss is <script>alert(1)</script> & not finite" in found.text
-    assert not found.all("script")
+    assert len(found.all("script")) == 1  # the slider's
     assert "Traceback" not in found.text
     assert "failed (memory)" in found.text
     assert "without attention: 1 of 3 (95 % interval of the share: 6 to 79 %)" in found.text
@@ -309,3 +321,51 @@ def test_what_a_killed_writer_left_aside_goes_with_the_next_report(make_study):
     os.utime(old, (BEGIN, BEGIN))
     write_report(folder)
     assert (old.exists(), fresh.exists()) == (False, True)
+
+
+def test_each_figure_of_the_page_lies_beside_it_as_svg_and_png(make_study):
+    folder = make_study(defects=True)
+    found = page(folder)
+    names = {figure["class"] for figure in found.all("svg")}
+    figures = folder / "report" / "figures"
+    assert "forest" in names
+    assert {path.name for path in figures.iterdir()} == {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
+    (figures / "gone.svg").touch()
+    (figures / "notes.txt").touch()
+    write_report(folder)
+    assert not (figures / "gone.svg").exists()  # of an earlier report
+    assert (figures / "notes.txt").exists()
+
+
+def test_what_must_not_be_concluded_stands_with_the_verdicts(make_study):
+    source = page(make_study()).source
+    verdicts = source[source.index('<h2 id="verdicts">') : source.index('<h2 id="pictures">')]
+    assert "A few bundled photographs &amp; a recipe: for trying, not for conclusions." in verdicts
+    assert source.count("A few bundled photographs") == 1
+    assert "NIQE moves by 0.1 to 0.2 when an image is only cut elsewhere" in verdicts
+    assert verdicts.count("Brightness-matched PSNR: not measured") == 5
+
+
+def test_a_small_difference_in_niqe_is_marked_and_a_large_one_is_not(make_study):
+    text = page(make_study(noise=0.0)).text
+    row = text[text.index("Metric without attention") :]
+    cells = row[row.index("NIQE +") : row.index("Error of the mean luminance")]
+    assert "\u2020" in cells  # without local sfp, 0.05
+    assert cells.count("\u2020") < 5
+
+
+def test_one_seed_is_said_to_decide_nothing(make_study):
+    text = page(make_study(seeds=(1,))).text
+    assert "How much chance there is in a training cannot be told from one" in text
+    assert "1 seed alone: two rows may differ by chance as much as they do here." in text
+
+
+def test_a_page_of_ten_variants_stays_below_five_megabytes(make_study):
+    variants = [Variant("baseline"), *(Variant(f"no_{n}", (-n / 10, 0, 0, 0), f"{n}", "baseline") for n in range(9))]
+    images = {name: {f"{name}{n}": f"{name}{n}" for n in range(2)} for name in "abc"}
+    folder = make_study(variants=variants, images=images, seeds=(1, 2, 3))
+    rng = np.random.default_rng(0)
+    for path in folder.rglob("storage/**/*.png"):  # noise, of which JPEG is largest
+        Image.fromarray(rng.integers(0, 255, (400, 600, 3), np.uint8)).save(path)
+    write_report(folder)
+    assert (folder / "report" / "index.html").stat().st_size < 5_000_000

@@ -16,7 +16,7 @@ from trials.enhance import enhance
 from trials.images import read
 from trials.train import train
 
-TIMES = ("time/step_s", "time/evaluation_s")
+TIMES = ("time/step_s", "time/evaluation_s", "time/inference_ms")
 CONFIG = """
 study: some
 train:

@@ -1,0 +1,67 @@
+"""What must not be concluded from a number, said where it stands. Pure."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.ledger import Study
+from analysis.schema import COMPLETED
+from analysis.wording import counted
+
+__all__ = ["ALIGNMENT", "MARK", "NIQE", "alignment", "cautions", "marked", "spread"]
+
+NIQE = "eval/niqe"
+ALIGNMENT = 0.2
+"""NIQE cuts an image into blocks of 96 x 96; leaving out 8 to 32 rows and columns moves it by 0.1 to 0.2."""
+MARK = "\u2020"
+WEIGHTS = "config/vgg.weights"
+
+
+def cautions(study: Study, trials: pd.DataFrame, images: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return what limits every verdict of a study: (heading, sentence).
+
+    Args:
+        study: whose images they are.
+        trials: as from `analysis.load_trials`, of the stage that is judged.
+        images: their scores.
+    """
+    found = []
+    if study.data.get("caution"):
+        found.append(("For trying", str(study.data["caution"])))
+    seeds = trials.loc[trials["state"] == COMPLETED, "seed"].nunique()
+    if seeds == 1:
+        found.append(
+            ("One seed", "How much chance there is in a training cannot be told from one; nothing is decided.")
+        )
+    if len(images) and len(images[["set", "image"]].drop_duplicates()) == 1:
+        found.append(("One image", "All that is said holds of this image alone."))
+    if WEIGHTS in trials and (trials[WEIGHTS] == "random").any():
+        text = (
+            "The feature losses compared random VGG features, not those learned on ImageNet: what is found of these "
+            "losses is no evidence on the published ones."
+        )
+        found.append(("Random features", text))
+    return found
+
+
+def alignment(difference: float, metric: str) -> str:
+    """Say that a difference in NIQE lies within what a mere shift of the image would do; else nothing."""
+    if metric != NIQE or not abs(difference) <= ALIGNMENT:
+        return ""
+    return (
+        f"NIQE moves by 0.1 to {ALIGNMENT:g} when an image is only cut elsewhere: so small a difference says nothing."
+    )
+
+
+def marked(text: str, difference: float, metric: str) -> str:
+    """Return an estimate as text, with a mark after its first number if `alignment` has something to say of it."""
+    first, space, rest = text.partition(" ")
+    return f"{first}{MARK}{space}{rest}" if alignment(difference, metric) else text
+
+
+def spread(trials: pd.DataFrame) -> str:
+    """Say what a table of means cannot tell when there are too few seeds for a spread; else nothing."""
+    seeds = trials.loc[trials["state"] == COMPLETED, "seed"].nunique()
+    if not 0 < seeds < 3:
+        return ""
+    return f"{counted(seeds, 'seed')} alone: two rows may differ by chance as much as they do here."

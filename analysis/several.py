@@ -1,0 +1,147 @@
+"""Several studies side by side: their verdicts in one table, never pooled, and what sets them apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import pandas as pd
+
+from analysis.errors import StudyError
+from analysis.ledger import Ledger, StudyLike, open_ledger
+from analysis.schema import BASELINE, FIXED
+from analysis.stages import verdict_stage
+from analysis.tables import read, verdict_table
+
+__all__ = ["apart", "load_together", "named", "side_by_side"]
+
+SHOWN = (
+    "variant", "compared_to", "component", "metric", "difference", "low", "high", "p_adjusted", "effect", "seeds",
+    "images", "verdict", "note", "why", "sentence",
+)  # fmt: skip
+PATHS = 3
+"""The most settings that a sentence names."""
+
+
+def load_together(load: Callable[[Ledger], pd.DataFrame], studies: Sequence[StudyLike]) -> pd.DataFrame:
+    """Return the rows that `load` finds in each of several studies, with the study's name as the first column.
+
+        load_together(load_judged, ["components", "components_again"])
+
+    Args:
+        load: one of the `analysis.load_...` functions.
+        studies: folders, names under `results`, or open ledgers.
+
+    Raises:
+        StudyError: if there is no such study, or two that must not be pooled; the message says why.
+    """
+    with ExitStack() as stack:
+        ledgers = named([stack.enter_context(open_ledger(study)) for study in studies])
+        for name, why in apart(ledgers).items():
+            if why:
+                first = next(iter(ledgers))
+                raise StudyError(f"{name} cannot be pooled with {first}: {why}; load each for itself")
+        parts = [load(ledger).assign(study=name) for name, ledger in ledgers.items()]
+    table = pd.concat(parts, ignore_index=True)
+    return table[["study", *(column for column in table if column != "study")]]
+
+
+def side_by_side(ledgers: Mapping[str, Ledger]) -> pd.DataFrame:
+    """Return the verdicts of several studies on their primary metrics, a row for each comparison of each study.
+
+    Columns: `study`; those of `SHOWN`, as of `analysis.tables.verdict_table`; and `apart`: why the row must not be
+    pooled with those of the first study, empty if nothing speaks against it. A study without comparisons has one row,
+    whose `why` says so.
+
+    Args:
+        ledgers: open, by name.
+    """
+    parts = []
+    for (name, ledger), why in zip(ledgers.items(), apart(ledgers).values(), strict=True):
+        table = verdict_table(read(ledger, verdict_stage(ledger.study)))
+        rows = table.loc[table["role"] == "primary"].reindex(columns=list(SHOWN))
+        if rows.empty:
+            nothing = {"metric": ledger.study.primary, "why": "the study declares no comparison"}
+            rows = pd.DataFrame([nothing], columns=list(SHOWN))
+        parts.append(rows.astype(object).assign(study=name, apart=why))
+    return pd.concat(parts, ignore_index=True)[["study", *SHOWN, "apart"]].infer_objects()
+
+
+def apart(ledgers: Mapping[str, Ledger]) -> dict[str, str]:
+    """Return for each study why its scores must not be pooled with the first one's; empty if nothing speaks against it.
+
+    Compared are the images, the trainer with its results version, the primary metric, over how many evaluations a
+    score is the mean, and the full model's settings.
+    """
+    facts = {name: _facts(ledger) for name, ledger in ledgers.items()}
+    first = next(iter(facts.values()), {})
+    return {name: "; ".join(_differences(one, first)) for name, one in facts.items()}
+
+
+def named(ledgers: Sequence[Ledger]) -> dict[str, Ledger]:
+    """Return open ledgers by the study's name; of studies with one name by their folder's, too.
+
+    Raises:
+        StudyError: if the same study comes twice.
+    """
+    names = [one.study.name for one in ledgers]
+    found: dict[str, Ledger] = {}
+    for name, one in zip(names, ledgers, strict=True):
+        label = name if names.count(name) == 1 else f"{name} ({one.folder})"
+        if label in found:
+            raise StudyError(f"{label} is named twice: expected different studies")
+        found[label] = one
+    return found
+
+
+_FACTS = {
+    "images": "other images",
+    "trainer": "another trainer: {0}, not {1}",
+    "version": "another version of the trainer: {0}, not {1}",
+    "primary": "another primary metric: {0}, not {1}",
+    "at": "scores over the last {0} evaluations, not {1}",
+}
+
+
+def _facts(ledger: Ledger) -> dict[str, Any]:
+    study, connection = ledger.study, ledger.connection
+    confirm = study.confirm if verdict_stage(study) != FIXED else None
+    images = confirm.digest if confirm else study.digest
+    trainer = connection.execute("SELECT value FROM study WHERE key = 'trainer'").fetchone()
+    versions = connection.execute("SELECT DISTINCT version FROM scored WHERE data = ? ORDER BY 1", [images]).fetchall()
+    settings = connection.execute(
+        "SELECT t.settings FROM cell c JOIN trial t ON t.number = c.trial WHERE c.stage = ? AND c.variant = ? LIMIT 1",
+        [FIXED, BASELINE],
+    ).fetchone()
+    return {
+        "images": images,
+        "trainer": json.loads(trainer[0]) if trainer else None,
+        "version": ", ".join(version for (version,) in versions) or "not recorded",
+        "primary": study.primary,
+        "at": study.at,
+        "settings": _flat(json.loads(settings[0])) if settings else {},
+    }
+
+
+def _differences(one: Mapping[str, Any], first: Mapping[str, Any]) -> list[str]:
+    found = [text.format(one[key], first[key]) for key, text in _FACTS.items() if one[key] != first[key]]
+    mine, other = one["settings"], first["settings"]
+    paths = sorted(path for path in mine.keys() | other.keys() if mine.get(path) != other.get(path))
+    if paths:
+        told = [f"{path} {_shown(mine, path)}, not {_shown(other, path)}" for path in paths[:PATHS]]
+        more = [f"and {len(paths) - PATHS} more"] if len(paths) > PATHS else []
+        found.append(f"another full model: {', '.join([*told, *more])}")
+    return found
+
+
+def _shown(settings: Mapping[str, Any], path: str) -> str:
+    return json.dumps(settings[path]) if path in settings else "nothing"
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis.cautions import MARK, NIQE, alignment, cautions, marked, spread
+from analysis.ledger import Metric, Study
+
+STUDY = Study("s", Path(), (Metric(NIQE, "NIQE", False, False),), NIQE, {}, "these", 4, {}, "d", {})
+
+
+def trials(seeds=(1, 2, 3), weights="imagenet", states=None):
+    states = ["COMPLETED"] * len(seeds) if states is None else states
+    return pd.DataFrame({"seed": seeds, "state": states, "config/vgg.weights": weights})
+
+
+def images(*names):
+    return pd.DataFrame({"set": "LOL", "image": list(names)})
+
+
+def heads(study=STUDY, of_trials=None, of_images=None):
+    of_trials = trials() if of_trials is None else of_trials
+    return [head for head, _ in cautions(study, of_trials, images("a", "b") if of_images is None else of_images)]
+
+
+def test_a_study_on_enough_seeds_images_and_learned_features_needs_no_caution():
+    assert heads() == []
+
+
+def test_photographs_for_trying_are_told_in_the_words_of_the_study():
+    study = Study("s", Path(), STUDY.metrics, NIQE, {}, "these", 4, {"caution": "For trying only."}, "d", {})
+    assert cautions(study, trials(), images("a", "b")) == [("For trying", "For trying only.")]
+
+
+def test_one_seed_counts_only_what_was_completed():
+    assert heads(of_trials=trials((1, 2), states=["COMPLETED", "FAILED"])) == ["One seed"]
+    assert heads(of_trials=trials((1, 2))) == []
+
+
+def test_one_image_is_one_however_many_trials_were_scored_on_it():
+    assert heads(of_images=images("a", "a")) == ["One image"]
+
+
+def test_random_features_are_told_of_even_one_trial():
+    assert heads(of_trials=trials(weights=["imagenet", "random", "imagenet"])) == ["Random features"]
+    assert heads(of_trials=trials().drop(columns="config/vgg.weights")) == []
+
+
+@pytest.mark.parametrize(("difference", "noise"), [(0.0, True), (-0.2, True), (0.15, True), (0.21, False), (-3, False)])
+def test_differences_of_niqe_as_small_as_a_shift_of_the_image_are_marked(difference, noise):
+    assert bool(alignment(difference, NIQE)) == noise
+    assert marked("+0.15 [+0.1, +0.2]", difference, NIQE) == (
+        f"+0.15{MARK} [+0.1, +0.2]" if noise else "+0.15 [+0.1, +0.2]"
+    )
+    assert alignment(difference, "eval/psnr_db") == ""
+
+
+def test_a_difference_that_is_unknown_is_not_marked():
+    assert marked("\u2013", float("nan"), NIQE) == "\u2013"
+
+
+@pytest.mark.parametrize(("seeds", "text"), [((1,), "1 seed alone"), ((1, 2), "2 seeds alone"), ((1, 2, 3), "")])
+def test_few_seeds_are_told_beside_the_means(seeds, text):
+    assert spread(trials(seeds)).startswith(text)
+    assert bool(spread(trials(seeds))) == bool(text)

@@ -1,0 +1,108 @@
+import json
+import sqlite3
+
+import pandas as pd
+import pytest
+
+from analysis.errors import StudyError
+from analysis.frames import load_images
+from analysis.report import main, write_report
+from analysis.several import load_together
+from tests.analysis.synthetic import LEAVE_ONE_OUT
+
+
+def change(folder, statement, *values):
+    with sqlite3.connect(folder / "ledger.db") as db:
+        db.execute(statement, values)
+    db.close()
+
+
+def beside(tmp_path, *folders):
+    assert main([*map(str, folders), "--out", str(tmp_path / "out")]) == 0
+    return pd.read_csv(tmp_path / "out" / "studies.csv", keep_default_na=False)
+
+
+def primary(folder, out):
+    write_report(folder, out)
+    table = pd.read_csv(out / "verdicts.csv", keep_default_na=False)
+    return table[table["role"] == "primary"].reset_index(drop=True)
+
+
+def test_the_verdicts_of_several_studies_stand_one_below_the_other(make_study, tmp_path):
+    one, two = make_study("one"), make_study("two", seeds=(1, 2, 3, 4, 5))
+    table = beside(tmp_path, one, two)
+    for name, folder in (("one", one), ("two", two)):
+        mine, own = table[table["study"] == name].reset_index(drop=True), primary(folder, tmp_path / f"alone {name}")
+        for column in ("variant", "component", "difference", "low", "high", "seeds", "verdict", "sentence"):
+            assert mine[column].astype(str).tolist() == own[column].astype(str).tolist(), column
+    assert set(table["apart"]) == {""}
+    told = (tmp_path / "out" / "studies.md").read_text()
+    assert "| two | attention | eval/psnr_db |" in told
+
+
+@pytest.mark.parametrize(
+    ("statement", "value", "said"),
+    [
+        ("UPDATE study SET value = ? WHERE key = 'digest'", '"d2"', "other images; another version of the trainer"),
+        ("UPDATE scored SET version = ?", "2", "another version of the trainer: 2, not 1"),
+        ("UPDATE study SET value = ? WHERE key = 'trainer'", '"mine"', "another trainer: mine, not trials.trainer"),
+        (
+            "UPDATE spec SET resolved = ?",
+            json.dumps({"analysis": {"primary": "eval/ssim", "matters": {}, "images": "these", "at": 3}}),
+            "another primary metric: eval/ssim, not eval/psnr_db; scores over the last 3 evaluations, not 2",
+        ),
+        (
+            "UPDATE trial SET settings = ?",
+            json.dumps({"steps": 400, "generator": {"width": 16}}),
+            "another full model: generator.width 16, not 8",
+        ),
+    ],
+)
+def test_what_must_not_be_pooled_says_why(make_study, tmp_path, statement, value, said):
+    one, two = make_study("one"), make_study("two")
+    change(two, statement, value)
+    table = beside(tmp_path, one, two).set_index("study")["apart"]
+    assert set(table["one"]) == {""}
+    assert all(why.startswith(said) for why in table["two"])
+    with pytest.raises(StudyError, match="two cannot be pooled with one: "):
+        load_together(load_images, [one, two])
+
+
+def test_scores_of_studies_that_are_alike_are_loaded_together(make_study):
+    one, two = make_study("one"), make_study("two", seeds=(4, 5, 6))
+    table = load_together(load_images, [one, two])
+    assert list(table)[:2] == ["study", "trial"]
+    assert table.groupby("study")["seed"].unique().map(sorted).to_dict() == {"one": [1, 2, 3], "two": [4, 5, 6]}
+    assert len(table) == 2 * len(load_images(one))
+
+
+def test_studies_of_one_name_are_told_apart_by_their_folders(make_study, tmp_path):
+    one, two = make_study("a/same"), make_study("b/same")
+    assert set(beside(tmp_path, one, two)["study"]) == {f"same ({one})", f"same ({two})"}
+    with pytest.raises(StudyError, match="is named twice"):
+        load_together(load_images, [one, one])
+
+
+def test_a_study_without_comparisons_or_scores_has_rows_that_say_so(make_study, tmp_path):
+    whole = make_study("whole")
+    bare = make_study("bare", variants=LEAVE_ONE_OUT[:1])
+    seed = make_study("seed", seeds=(1,))
+    table = beside(tmp_path, whole, bare, seed).set_index("study")
+    assert table.loc["bare", "why"] == "the study declares no comparison"
+    assert all(table.loc["seed", "why"].str.len() > 0)
+
+
+def test_a_folder_with_something_else_in_it_is_not_written_into(make_study, tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "figures").mkdir()
+    for out in (tmp_path / "mine",):
+        assert main([str(make_study()), "--out", str(out)]) == 2
+    assert "expected a new folder, or one with a report" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--mlflow", "sqlite:///x.db"], ["one", "--experiment", "x"]])
+def test_a_command_that_names_no_study_is_refused(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "expected" in capsys.readouterr().err

@@ -1,0 +1,114 @@
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.exports import parquet, traces
+from analysis.ledger import open_ledger
+from analysis.report import write_report
+from analysis.tables import read, tables
+from tests.analysis.costs import add_costs
+from tests.analysis.synthetic import LEAVE_ONE_OUT
+
+
+def read_back(data):
+    return pd.read_parquet(io.BytesIO(data))
+
+
+@pytest.mark.parametrize("name", ["variants", "verdicts", "cost", "trials", "images", "events"])
+def test_parquet_holds_what_the_csv_holds(make_study, name):
+    folder = add_costs(make_study(pictures=False), lambda variant, seed: (8.0, 20.0 + seed, 600.0))
+    report = write_report(folder).parent
+    frame, plain = pd.read_parquet(report / "tables" / f"{name}.parquet"), pd.read_csv(report / f"{name}.csv")
+    assert list(frame) == list(plain)
+    assert len(frame) == len(plain)
+    for column in plain.dropna(axis=1, how="all").select_dtypes("number"):
+        np.testing.assert_allclose(frame[column].astype(float), plain[column].astype(float), rtol=1e-12)
+
+
+def test_parquet_takes_columns_of_several_kinds_and_gives_equal_bytes():
+    frame = pd.DataFrame(
+        {"mixed": [1, "two", None, [3]], "texts": ["a", None, "b", "c"], "numbers": [1.5, np.nan, 2, 3]}
+    )
+    back = read_back(parquet(frame))
+    assert back["mixed"].tolist()[:2] == ["1", '"two"']
+    assert back["mixed"].isna().tolist() == [False, False, True, False]
+    assert back["texts"].tolist()[0] == "a"
+    assert back["numbers"].iloc[0] == 1.5
+    assert parquet(frame) == parquet(frame.copy())
+
+
+def test_the_exports_built_twice_are_the_same_bytes(make_study):
+    folder = add_costs(make_study(pictures=False), lambda variant, seed: (8.0, 20.0 + seed, 600.0))
+    once = {path.name: path.read_bytes() for path in (write_report(folder).parent / "tables").iterdir()}
+    again = {path.name: path.read_bytes() for path in (write_report(folder).parent / "tables").iterdir()}
+    assert {"trace.csv", "verdicts.tex", "variants.tex", "cost.tex", "verdicts.parquet"} <= once.keys()
+    assert once == again
+
+
+@pytest.fixture
+def traced(make_study):
+    def make(change=None, **plan):
+        with open_ledger(make_study(pictures=False, **plan)) as ledger:
+            readings = read(ledger, "fixed")
+        if change:
+            change(readings.images)
+        found = tables(readings)
+        return readings, found, traces(readings, found)
+
+    return make
+
+
+def trials_of(trace, metric, **where):
+    for name, value in where.items():
+        trace = trace[trace[name] == value]
+    (row,) = [one for one in trace.to_dict("records") if metric in one["metrics"].split()]
+    assert row["count"] == len(row["trials"].split())
+    return row["trials"].split()
+
+
+def test_every_number_can_be_computed_again_from_the_trials_that_it_names(traced):
+    readings, found, trace = traced(
+        ends={("no_attention", 2): ("DIVERGED", "", "x"), ("baseline", 3): ("FAILED", "bug", "x")}
+    )
+    means = readings.images.groupby(["variant", "trial"])["eval/psnr_db"].mean()
+    for row in found.variants[found.variants["kind"] == "variant"].to_dict("records"):
+        named = trials_of(trace, "eval/psnr_db", table="variants", row=row["row"], set="photos")
+        assert len(named) == row["eval/psnr_db n"]
+        assert means[row["row"]][named].mean() == pytest.approx(row["eval/psnr_db"])
+    for row in found.verdicts[found.verdicts["role"] == "primary"].to_dict("records"):
+        named = trials_of(trace, "eval/psnr_db", table="verdicts", row=row["variant"])
+        assert len(named) == 2 * row["seeds"]
+        sides = [[one for one in named if one in means[side].index] for side in (row["variant"], row["compared_to"])]
+        difference = means[row["variant"]][sides[0]].mean() - means[row["compared_to"]][sides[1]].mean()
+        assert difference == pytest.approx(row["difference"])
+
+
+def test_a_trial_that_lacks_an_image_is_named_for_the_metrics_alone_that_it_has(traced):
+    def change(images):
+        hole = (images["variant"] == "no_attention") & (images["seed"] == 2) & (images["image"] == "cat")
+        images.loc[hole, "eval/niqe"] = np.nan
+
+    readings, found, trace = traced(change)
+    whole = trials_of(trace, "eval/psnr_db", table="variants", row="no_attention")
+    holed = trials_of(trace, "eval/niqe", table="variants", row="no_attention")
+    (lost,) = set(whole) - set(holed)
+    assert readings.trials.set_index("trial").loc[lost, ["variant", "seed"]].tolist() == ["no_attention", 2]
+    niqe = found.verdicts[(found.verdicts["metric"] == "eval/niqe") & (found.verdicts["variant"] == "no_attention")]
+    assert len(trials_of(trace, "eval/niqe", table="verdicts", row="no_attention")) == 2 * niqe["seeds"].item() == 4
+
+
+def test_a_metric_that_a_set_does_not_have_is_named_for_the_other_set(traced):
+    _, _, trace = traced(images={"LOL": {"a": "a"}, "DICM": {"c": "c"}}, unpaired=("DICM",))
+    named = trace[(trace["table"] == "variants") & (trace["row"] == "baseline")].set_index("set")["metrics"]
+    assert "eval/psnr_db" in named["LOL"].split()
+    assert "eval/psnr_db" not in named["DICM"].split()
+    assert len(trials_of(trace, "eval/psnr_db", table="verdicts", row="no_attention")) == 6
+
+
+def test_a_study_without_results_names_no_trial(traced):
+    ends = {(one.name, seed): ("PLANNED", None, None) for one in LEAVE_ONE_OUT for seed in (1, 2, 3)}
+    _, _, trace = traced(ends=ends)
+    assert trace.empty
+    assert list(trace) == ["table", "row", "compared_to", "set", "metrics", "count", "trials"]
