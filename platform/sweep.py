@@ -21,11 +21,12 @@ from rich.console import Console
 from analysis.printable import clean
 from analysis.schema import FAILED, PLANNED, RUNNING
 from platform import dry_run, far_storage, references, shipment, snapshot
-from platform.acceptance import accept, all_cells, facts, held
+from platform.acceptance import accept, all_cells, facts, fixed_cells, held
 from platform.design import variants
 from platform.errors import AddressError, Problem, SpecError, SweepError, away, full, unwritable
 from platform.job import Job
 from platform.ledger import Ledger
+from platform.looking import Looking
 from platform.mirror_process import MirrorProcess
 from platform.packing import told
 from platform.plan import Cell, cells
@@ -138,10 +139,9 @@ def _sweep(arguments: argparse.Namespace, console: Console) -> int:
     asked = arguments.storage or ""
     address = far_storage.below(asked, study.spec.study) if is_address(asked) else ""
     digests = _digests(study, arguments.spec)
-    fixed = cells(study, digests[0])
     if arguments.dry_run:
         _check_data(study, arguments.spec)
-        dry_run.show(study, fixed, folder, console)
+        dry_run.show(study, cells(study, digests[0]), folder, console)
         return 0
     if not (folder / "ledger.db").exists():
         _check_data(study, arguments.spec)  # before anything is made
@@ -151,6 +151,7 @@ def _sweep(arguments: argparse.Namespace, console: Console) -> int:
     try:
         far = far or _recorded(ledger, asked)
         storage = folder if far else _storage(ledger, arguments, folder)
+        fixed = fixed_cells(study, ledger, digests[0])
         sweep = _Sweep(study, fixed, digests, weights, ledger, storage, far, arguments, console)
         return _go_on(replace(sweep, weights=weights | _kept(sweep)))
     finally:
@@ -166,7 +167,8 @@ def _go_on(sweep: _Sweep) -> int:
     study, ledger, name = sweep.study, sweep.ledger, sweep.study.spec.study
     planned = all_cells(study, ledger, sweep.digests[0])
     search = search_run(study, ledger, planned, digests=sweep.digests, clock=time.time)
-    job = Job(study, planned, ledger, sweep.storage, lambda: 1, search, far=sweep.far)
+    looks = Looking(study, ledger, planned, time.time) if study.spec.looks else None
+    job = Job(study, planned, ledger, sweep.storage, lambda: 1, search, looks=looks, far=sweep.far)
     if not job.pending():
         failed, whole = len(_failed(job)), len({cell.trial for cell in job.cells})
         sweep.say(f"{name}: nothing to do, {f'{whole - failed} of' if failed else 'all'} {whole} trials have a result")
@@ -205,9 +207,11 @@ def _announce(sweep: _Sweep, job: Job) -> None:
     study, ledger = sweep.study, sweep.ledger
     done = sum(ledger.states[trial] not in (PLANNED, RUNNING) for trial in {cell.trial for cell in job.cells})
     count, seeds = len(variants(study.spec)), len(study.spec.seed_list)
+    trials = f"{count} variants x {seeds} seeds = {len(sweep.fixed)} trials"
+    if study.spec.looks:
+        trials = f"{dry_run.looks_plan(study.spec)}; so far {len(sweep.fixed)} trials"
     sweep.say(
-        f"{study.spec.study}: {count} variants x {seeds} seeds = {len(sweep.fixed)} trials"
-        + (f", {done} of them have a result" if done and job.search is None else "")
+        f"{study.spec.study}: {trials}" + (f", {done} of them have a result" if done and job.search is None else "")
     )
     if job.search is not None:
         for part in dry_run.search_plan(study):
