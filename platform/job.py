@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.schema import COMPLETED, CONFIRM, FAILED, FIXED, RUNNING
-from platform.errors import away, nearly_full
+from platform.errors import away, nearly_full, unwritable
 from platform.far_storage import fetch
 from platform.ledger import Ledger
 from platform.looking import Looking
@@ -241,7 +241,10 @@ class Job:
         """Return a sentence if a disk is nearly full, so that what runs can still end in order."""
         needed = {self.ledger.folder: LEAST_B} | {self.storage: reserve(self._checkpoint_b, at_once)}  # one or two
         for folder, least in needed.items():
-            free = shutil.disk_usage(folder).free
+            try:
+                free = shutil.disk_usage(folder).free
+            except OSError as error:  # a share that is mounted no more, say
+                return unwritable(folder, error.strerror or type(error).__name__)
             if free < least:
                 return nearly_full(folder, free, least)
         return ""

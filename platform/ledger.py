@@ -365,11 +365,10 @@ class Ledger:
         """Return a text that is another one after every change of what a report shows."""
         tables = (
             "step", "event", "attempt", "attempt WHERE ended IS NOT NULL", "deviation", "spec", "suggestion", "choice",
-            "cell",
-            "look",
+            "cell", "look",
         )  # fmt: skip
         counts = [self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables]
-        shown = [self.get(key) for key in ("metrics", "inert", "search", "confirm", "expected")]
+        shown = [self.get(key) for key in ("storage", "metrics", "inert", "search", "confirm", "expected")]
         shown.append(self._db.execute("SELECT * FROM scored").fetchall())
         return f"{'-'.join(map(str, counts))}-{hashlib.sha256(_json(shown).encode()).hexdigest()[:16]}"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,8 +19,9 @@ from platform.job import Job
 from platform.packing import fitting
 from platform.room import LEAST_B
 from platform.searcher import PlanSearcher
+from platform.signals import kept
 
-__all__ = ["cluster", "fits", "interruptible", "run", "slots"]
+__all__ = ["cluster", "fits", "run", "slots"]
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCH = 1000
@@ -42,22 +42,16 @@ def cluster(address: str | None) -> Iterator[None]:
     runtime = {"py_modules": [str(ROOT / "trials")]} if address else None  # a local worker finds it where we stand
     options: dict[str, Any] = {} if address else {"include_dashboard": False}
     logging.getLogger("ray").setLevel(logging.ERROR)  # what a user needs to know is in the ledger and in our words
+    logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)  # snapshots nobody reads
     pressed: list[int] = []
-
-    def note(number: int, frame: object) -> None:  # Ray may swallow what is raised while it starts
-        pressed.append(number)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, note)
     try:
-        ray.init(address or "local", runtime_env=runtime, log_to_driver=False, logging_level="error", **options)
+        with kept(pressed):
+            ray.init(address or "local", runtime_env=runtime, log_to_driver=False, logging_level="error", **options)
     except ConnectionError as error:
         raise SweepError(f"--address {address}: no Ray cluster answers there ({error})") from None
     except Exception as error:  # Ray raises bare ones, as when its node dies meanwhile
         said = str(error).partition("\n")[0].rstrip(".")
         raise SweepError(f"Ray did not start ({said}); nothing is lost, the same command goes on") from error
-    finally:
-        signal.signal(signal.SIGINT, before)
     try:
         if pressed:
             raise KeyboardInterrupt
@@ -75,24 +69,6 @@ def _check_room() -> None:
             f"{place}, where Ray keeps files while it runs, has {free / 2**20:.0f} MiB free, and {LEAST_B // 2**20} "
             "are needed; make room, or set RAY_TMPDIR to a folder with more, then the same command goes on"
         )
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end a study in order, as SIGINT does, which Tune meets itself.
-
-    To be entered after Ray has started, which puts handlers of its own in place.
-    """
-
-    def interrupt(number: int, frame: object) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-
-    before = {name: signal.signal(name, interrupt) for name in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
 
 
 def fits(job: Job) -> int:
@@ -129,7 +105,7 @@ def run(job: Job, *, pending: int = 0) -> bool:
     cpu = job.study.spec.resources.cpu
     demand = Demand(pending, lambda: {"CPU": cpu, "GPU": job.share}) if pending else None
     shared = job.storage / ".tune"
-    shutil.rmtree(shared, ignore_errors=True)  # what killed drivers left: the ledger's lock makes it ours
+    shutil.rmtree(shared, ignore_errors=True)  # what killed drivers left
     shared.mkdir(parents=True)
     snapshots = Path(tempfile.mkdtemp(dir=shared))  # Tune insists on keeping some; nothing is ever read from them
     try:
