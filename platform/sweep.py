@@ -265,6 +265,8 @@ def _train(sweep: _Sweep, job: Job) -> bool:
                     f"a trial needs {needs.cpu:g} CPUs and {job.share:g} GPUs, more than this machine has; ask for less"
                 )
                 raise SpecError(str(sweep.arguments.spec), [Problem("resources", what)])
+            if not tune_run.fits(job):
+                sweep.say(f"no node has room for a trial of {needs.cpu:g} CPUs and {job.share:g} GPUs yet; waiting")
             if sweep.arguments.ship_data:
                 job.shipped = shipment.ship(job)
             probed = probe(job) if job.untried() else None

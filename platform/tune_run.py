@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ from platform.signals import kept
 __all__ = ["cluster", "fits", "run", "slots"]
 
 ROOT = Path(__file__).resolve().parent.parent
+CONNECT_S = 5.0
+"""How long the cluster's head may take to answer."""
 BATCH = 1000
 """Trials for one Tuner. Tune keeps all it ever ran in memory, about 26 MB for 1,000; then a fresh one goes on."""
 
@@ -37,7 +40,9 @@ def cluster(address: str | None) -> Iterator[None]:
     """
     import ray
 
-    if not address:
+    if address:
+        _check_answer(address)
+    else:
         _check_room()
     runtime = {"py_modules": [str(ROOT / "trials")]} if address else None  # a local worker finds it where we stand
     options: dict[str, Any] = {} if address else {"include_dashboard": False}
@@ -48,7 +53,10 @@ def cluster(address: str | None) -> Iterator[None]:
         with kept(pressed):
             ray.init(address or "local", runtime_env=runtime, log_to_driver=False, logging_level="error", **options)
     except ConnectionError as error:
-        raise SweepError(f"--address {address}: no Ray cluster answers there ({error})") from None
+        raise SweepError(
+            f"--address {address}: no Ray cluster lets us in there ({error}); if it asks for a token, set "
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH here, too"
+        ) from None
     except Exception as error:  # Ray raises bare ones, as when its node dies meanwhile
         said = str(error).partition("\n")[0].rstrip(".")
         raise SweepError(f"Ray did not start ({said}); nothing is lost, the same command goes on") from error
@@ -58,6 +66,19 @@ def cluster(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_answer(address: str) -> None:
+    """Refuse an address where nobody listens, for which Ray would wait for minutes without a word."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdigit()):
+        return  # `auto`
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise SweepError(
+            f"--address {address}: nobody answers there ({error}); is the cluster's head running?"
+        ) from None
 
 
 def _check_room() -> None:

@@ -32,9 +32,8 @@ def test_a_signal_that_is_ignored_stays_so():
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_what_is_swallowed_is_noted(name):
     pressed = []
-    with kept(pressed):
-        with contextlib.suppress(KeyboardInterrupt):
-            os.kill(os.getpid(), getattr(signal, name))
+    with kept(pressed), contextlib.suppress(KeyboardInterrupt):
+        os.kill(os.getpid(), getattr(signal, name))
     assert pressed == [getattr(signal, name)]
 
 
