@@ -15,6 +15,7 @@ __all__ = [
     "COMPLETED",
     "CONFIRM",
     "CONTINUE",
+    "DECIDED",
     "DIVERGED",
     "EARLIER",
     "FAILED",
@@ -45,6 +46,9 @@ FIXED = "fixed"  # at the spec's settings
 SEARCH = "search"
 CONFIRM = "confirm"  # the settings that a search found, with fresh seeds and images
 STAGES = (FIXED, SEARCH, CONFIRM)
+
+DECIDED = ("helps", "hurts", "equivalent")
+"""The verdicts that end the seeds of a comparison."""
 
 PLANNED = "PLANNED"
 RUNNING = "RUNNING"
@@ -84,6 +88,16 @@ LATER = {
     refused TEXT,                             -- what the trainer says against these settings; NULL if nothing
     left_out TEXT,                            -- why it is no point of the search any more; NULL while it is
     PRIMARY KEY (variant, repeat, number)
+) WITHOUT ROWID""",
+    "look": """(                              -- what was found when a study with seeds until decided was looked at
+    seeds INTEGER NOT NULL,                   -- of every variant in the comparison, all ended
+    variant TEXT NOT NULL,                    -- of the comparison
+    at REAL NOT NULL,
+    difference REAL,
+    p REAL,                                   -- of these seeds alone, as if nobody had looked before
+    p_equivalent REAL,
+    verdict TEXT NOT NULL,                    -- helps, hurts or equivalent: decided; else undecided or ''
+    PRIMARY KEY (seeds, variant)
 ) WITHOUT ROWID""",
     "taken_out": """(                         -- the components that a variant lacks
     variant TEXT NOT NULL,

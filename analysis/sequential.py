@@ -12,10 +12,19 @@ from itertools import pairwise
 
 from analysis.errors import StatisticsError
 
-__all__ = ["LOOKS", "rejected", "shares"]
+__all__ = ["LOOKS", "rejected", "schedule", "shares"]
 
 LOOKS = (3, 5, 8, 12)
 """The numbers of seeds at which a study is looked at by default."""
+
+
+def schedule(start: int, most: int) -> list[int]:
+    """Return after how many seeds to look: `LOOKS` between start and most, beyond them half as many more each time."""
+    found = [start]
+    while found[-1] < most:
+        ahead = next((seeds for seeds in LOOKS if seeds > found[-1]), found[-1] * 3 // 2)
+        found.append(min(ahead, most))
+    return found
 
 
 def shares(looks: Sequence[int], most: int) -> list[float]:

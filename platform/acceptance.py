@@ -9,13 +9,14 @@ from typing import Any
 from platform.design import inert, variants
 from platform.deviations import changed, deviations, digest, exploratory, locked
 from platform.ledger import Ledger
+from platform.looking import JUDGED
 from platform.plan import Cell, cells
 from platform.search_checks import cautions
 from platform.search_revision import revised
 from platform.spec import Study
 from platform.tracks import Rules, Track, first_points, rules_of, tracks_of
 
-__all__ = ["accept", "all_cells", "facts", "held"]
+__all__ = ["accept", "all_cells", "facts", "fixed_cells", "held"]
 
 METRIC = ("key", "title", "higher_is_better", "needs_reference", "about", "per_image")
 """What the ledger keeps of a metric."""
@@ -79,6 +80,12 @@ def _most(track: Track, rules: Rules) -> int:
     return min(count, track.points or count) * seeds
 
 
+def looks_hold(study: Study, ledger: Ledger) -> bool:
+    """Whether what was found where seeds are trained until all is decided holds under this spec."""
+    before, after = ledger.spec() or {}, study.resolved()
+    return all(before.get(name) == after.get(name) for name in JUDGED)
+
+
 def held(study: Study, ledger: Ledger, known: Mapping[str, Any], fixed: list[Cell]) -> bool:
     """Whether the ledger holds this spec, with these facts and cells, already."""
     planned = {(cell.variant, cell.seed): cell.trial for cell in fixed}
@@ -125,7 +132,7 @@ def accept(study: Study, ledger: Ledger, known: Mapping[str, Any], fixed: list[C
     )
     ledger.accept(
         resolved, variants(study.spec), [*fixed, *revision.cells], suggestions=revision.suggestions, changes=changes,
-        now=now,
+        now=now, looks_hold=looks_hold(study, ledger),
     )  # fmt: skip
     trainer, data = study.trainer, study.data
     ledger.show(dict.fromkeys([*trainer.scenes(data), *trainer.scenes(trainer.confirming(data))]))
@@ -168,6 +175,11 @@ def _same_trials(held: Mapping[tuple[str, int], str], planned: Mapping[tuple[str
     return bool(both) and stayed and all(held[at] == planned[at] for at in both)
 
 
+def fixed_cells(study: Study, ledger: Ledger, digest: str) -> list[Cell]:
+    """Return the cells of the fixed stage so far, under this spec."""
+    return cells(study, digest, ledger.looked() if looks_hold(study, ledger) else ())
+
+
 def all_cells(study: Study, ledger: Ledger, digest: str) -> list[Cell]:
     """Return every cell of the plan so far: of the fixed stage, then what searches have added."""
-    return [*cells(study, digest), *ledger.later_cells()]
+    return [*fixed_cells(study, ledger, digest), *ledger.later_cells()]

@@ -25,7 +25,7 @@ from platform.spec import Spec, Study
 from platform.tracks import Rules, Track, first_points, rules_of, tracks_of
 from platform.view import clock
 
-__all__ = ["design_plan", "search_plan", "show"]
+__all__ = ["design_plan", "looks_plan", "search_plan", "show"]
 
 SAMPLERS = {"tpe": "TPE", "random": "random", "quasi-random": "quasi-random", "gp": "GP"}
 
@@ -56,7 +56,7 @@ def show(study: Study, cells: Sequence[Cell], folder: Path, console: Console) ->
         console.print(part)
     known = states(folder / "ledger.db")
     left = sum(known.get(cell.trial, PLANNED) in (PLANNED, RUNNING) for cell in cells)
-    seeds = _listed(spec.seed_list)
+    seeds = _listed(spec.seed_list[: spec.looks[0]] if spec.looks else spec.seed_list)
     threads = max(1, int(spec.resources.cpu))
     try:
         one: float | None = study.trainer.seconds(study.config, study.data, threads=threads)
@@ -75,12 +75,23 @@ def show(study: Study, cells: Sequence[Cell], folder: Path, console: Console) ->
         f"{clock(one * -(-(left + later) // slots))} with {slots} at a time{bound}"
     )
     console.print(
-        f"{len(cells)} trials (seeds {seeds}), {left} still to train\n"
+        (f"{looks_plan(spec)}\n" if spec.looks else "")
+        + f"{len(cells)} trials (seeds {seeds}), {left} still to train\n"
         + (f"of the search and its confirmation at most {later} still to train\n" if most[SEARCH] else "")
         + f"{takes}\n"
         f"results go to {folder}",
         markup=False,
         highlight=False,
+    )
+
+
+def looks_plan(spec: Spec) -> str:
+    """Return how seeds are trained until all is decided."""
+    *most, last = spec.looks
+    names = len(variants(spec))
+    return (
+        f"{names} variants, each until it is decided, with at most {last} seeds: looks at "
+        f"{', '.join(map(str, most))} and {last}, from {names * spec.looks[0]} to {names * last} trials"
     )
 
 

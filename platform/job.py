@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from analysis.schema import COMPLETED, CONFIRM, FAILED, FIXED, RUNNING
-from platform.errors import away, nearly_full
+from platform.errors import away, nearly_full, unwritable
 from platform.far_storage import fetch
 from platform.ledger import Ledger
+from platform.looking import Looking
 from platform.packing import AUTO, gpus
-from platform.plan import Ahead, Cell, Conclude, Done, Next, Suggest, Wait, left, plan
+from platform.plan import Ahead, Cell, Conclude, Done, Look, Next, Suggest, Wait, left, plan
 from platform.retention import Retention, delete
 from platform.room import LEAST_B, reserve
 from platform.search_run import SearchRun
@@ -51,6 +52,8 @@ class Job:
     capacity: Callable[[], int]
     search: SearchRun | None = None
     clock: Callable[[], float] = time.time
+    looks: Looking | None = None
+    """The study's looks, if seeds are trained until all is decided."""
     shipped: Parcel | None = None
     """Files that go to the workers with each trial; None if they see them where they lie."""
     far: Storage | None = None
@@ -118,19 +121,21 @@ class Job:
             budget_s=hours * 3600 if hours else None,
             halt=self.halt or self._no_room(at_once),
             alone=self.alone,
-            ahead=self.search.ahead if self.search else Done,
+            ahead=self._ahead,
         )
 
+    def _ahead(self) -> Ahead:
+        """Return what the searches ask for, or the looks; a study has one of them at most."""
+        asking = self.search or self.looks
+        return Done() if asking is None else asking.ahead()
+
     def pending(self) -> bool:
-        """Return whether a trial has still to be trained, after concluding the searches that are over."""
+        """Return whether a trial has still to be trained, after concluding the searches and looks that are over."""
         states = self.ledger.states
-        while self.search is not None:
-            step = self.search.ahead()
-            if not isinstance(step, Conclude):
-                if not isinstance(step, Done):
-                    return True
-                break
+        while isinstance(step := self._ahead(), Conclude | Look):
             self._follow(step)
+        if not isinstance(step, Done):
+            return True
         return any(left(cell, states) or states[cell.trial] == RUNNING for cell in self.cells)
 
     def begin(self, trial: str, record: Mapping[str, Any]) -> None:
@@ -236,7 +241,10 @@ class Job:
         """Return a sentence if a disk is nearly full, so that what runs can still end in order."""
         needed = {self.ledger.folder: LEAST_B} | {self.storage: reserve(self._checkpoint_b, at_once)}  # one or two
         for folder, least in needed.items():
-            free = shutil.disk_usage(folder).free
+            try:
+                free = shutil.disk_usage(folder).free
+            except OSError as error:  # a share that is mounted no more, say
+                return unwritable(folder, error.strerror or type(error).__name__)
             if free < least:
                 return nearly_full(folder, free, least)
         return ""
@@ -247,10 +255,14 @@ class Job:
             with suppress(OSError):
                 self._checkpoint_b = max(self._checkpoint_b, (self.storage / checkpoint).stat().st_size)
 
-    def _follow(self, step: Suggest | Conclude) -> None:
-        """Do what the searches ask for."""
-        assert self.search is not None  # who else would ask
-        added = self.search.follow(step)
+    def _follow(self, step: Suggest | Conclude | Look) -> None:
+        """Do what the searches or looks ask for."""
+        if isinstance(step, Look):
+            assert self.looks is not None  # who else would ask
+            added = self.looks.follow(step)
+        else:
+            assert self.search is not None
+            added = self.search.follow(step)
         self.cells += added
         self._note(added)
 

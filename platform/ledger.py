@@ -21,7 +21,7 @@ from analysis import schema
 from analysis.schema import COMPLETED, CONFIRM, CONTINUE, FIXED, PLANNED, RUNNING, SEARCH, STOP, STOPPED
 from platform.design import Variant
 from platform.errors import LedgerError, full, unwritable
-from platform.plan import Cell
+from platform.plan import Cell, Looked
 
 __all__ = ["Ledger", "Resume", "Suggestion"]
 
@@ -137,6 +137,7 @@ class Ledger:
         now: float,
         suggestions: Sequence[Suggestion] = (),
         changes: Iterable[str] = (),
+        looks_hold: bool = True,
     ) -> None:
         """Make `spec` the one that holds: its variants, its cells and a planned trial for each new identity.
 
@@ -147,6 +148,7 @@ class Ledger:
             now: seconds since 1970.
             suggestions: what searches have tried, as it looks under this spec.
             changes: what is changed after the first trial, in sentences; recorded with the spec.
+            looks_hold: whether what was found so far, where seeds are trained until all is decided, holds under it.
         """
         text = _json(spec)
         changed = self.spec() != json.loads(text)
@@ -155,6 +157,8 @@ class Ledger:
                 db.execute("INSERT INTO spec (at, resolved) VALUES (?, ?)", (now, text))
             db.execute("DELETE FROM variant")
             db.executemany("INSERT INTO variant VALUES (?, ?, ?, ?, ?, ?)", _variant_rows(variants))
+            if not looks_hold:
+                db.execute("DELETE FROM look")
             db.execute("DELETE FROM taken_out")
             db.executemany(
                 "INSERT INTO taken_out VALUES (?, ?)", [(one.name, name) for one in variants for name in one.out]
@@ -192,6 +196,21 @@ class Ledger:
         for trial in (cell.trial for cell in cells if cell.trial not in self._numbers):
             (self._numbers[trial],) = self._db.execute("SELECT number FROM trial WHERE id = ?", (trial,)).fetchone()
             self.states[trial] = PLANNED
+
+    # --- looks -----------------------------------------------------------------------------------------------
+
+    def looked(self) -> list[Looked]:
+        """Return what the looks have found, where seeds are trained until all is decided."""
+        query = "SELECT seeds, variant, difference, p, p_equivalent, verdict FROM look ORDER BY seeds, variant"
+        return [Looked(*row) for row in self._db.execute(query)]
+
+    def look(self, found: Sequence[Looked], cells: Sequence[Cell], now: float) -> None:
+        """Record what a look found, and the cells that it adds to the plan."""
+        rows = [(one.seeds, one.variant, now, one.difference, one.p, one.p_equivalent, one.verdict) for one in found]
+        with self._transaction() as db:
+            db.executemany("INSERT OR IGNORE INTO look VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            self._plan(db, cells, now)
+        self._planned(cells)
 
     # --- searches --------------------------------------------------------------------------------------------
 
@@ -354,10 +373,10 @@ class Ledger:
         """Return a text that is another one after every change of what a report shows."""
         tables = (
             "step", "event", "attempt", "attempt WHERE ended IS NOT NULL", "deviation", "spec", "suggestion", "choice",
-            "cell",
+            "cell", "look",
         )  # fmt: skip
         counts = [self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables]
-        shown = [self.get(key) for key in ("metrics", "inert", "search", "confirm", "expected")]
+        shown = [self.get(key) for key in ("storage", "metrics", "inert", "search", "confirm", "expected")]
         shown.append(self._db.execute("SELECT * FROM scored").fetchall())
         return f"{'-'.join(map(str, counts))}-{hashlib.sha256(_json(shown).encode()).hexdigest()[:16]}"
 

@@ -252,7 +252,7 @@ def _repeat(copying: _Copying) -> str:
 
 
 def _without_password(text: str) -> str:
-    return re.sub(r"(://[^:/@\s]+):[^@/\s]*@", r"\1:***@", text)
+    return re.sub(r"(://[^:/@\s]+):[^/\s]*@", r"\1:***@", text)
 
 
 if __name__ == "__main__":

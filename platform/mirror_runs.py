@@ -115,6 +115,8 @@ class Mirror:
         refused: list[Exception] = []
         ended = sum(one.state in ENDED for one in begun)
         held = sum(one.state in ENDED and self._done.get(one.number) == _state(one, facts) for one in begun)
+        self._copied = min(max(self._copied, held), ended)  # what was known before an outage still counts
+        self.progress(self._copied, ended)
         queue = deque(one for one in begun if self._done.get(one.number) != _state(one, facts))
         with closing(self._sent(sender, queue, facts, parent)) as answers:
             for one, answer in answers:
@@ -129,7 +131,7 @@ class Mirror:
                 self._runs[one.id] = run
                 self._done[one.number] = _state(one, facts)
                 held += one.state in ENDED
-                self._copied = min(max(self._copied, held), ended)  # what was known before an outage still counts
+                self._copied = min(max(self._copied, held), ended)
                 self.progress(self._copied, ended)
         return refused
 

@@ -12,15 +12,17 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.schema import FIXED, PLANNED, RUNNING, SEARCH, STOPPED
+from analysis.schema import BASELINE, DECIDED, FIXED, PLANNED, RUNNING, SEARCH, STOPPED
 from platform.design import Variant, configured, variants
-from platform.spec import Study
+from platform.spec import Spec, Study
 
 __all__ = [
     "Ahead",
     "Cell",
     "Conclude",
     "Done",
+    "Look",
+    "Looked",
     "Next",
     "Suggest",
     "Wait",
@@ -29,6 +31,7 @@ __all__ = [
     "left",
     "placed",
     "plan",
+    "seeds_of",
 ]
 
 
@@ -75,6 +78,25 @@ class Conclude:
 
 
 @dataclass(frozen=True)
+class Look:
+    """All trials of the first so many seeds have ended: see what is decided; then ask again."""
+
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a look found of a variant, as the ledger keeps it; see its table `look`."""
+
+    seeds: int
+    variant: str
+    difference: float | None
+    p: float | None
+    p_equivalent: float | None
+    verdict: str
+
+
+@dataclass(frozen=True)
 class Wait:
     """Nothing can start now; ask again when a trial has ended."""
 
@@ -86,8 +108,8 @@ class Done:
     reason: str = ""
 
 
-Ahead = Suggest | Conclude | Wait | Done
-"""What the searches of a study ask for."""
+Ahead = Suggest | Conclude | Look | Wait | Done
+"""What the searches of a study ask for, or its looks."""
 
 
 def identity(trainer: str, version: str, settings: Mapping[str, Any], data: str, seed: int, stream: str) -> str:
@@ -106,7 +128,7 @@ def identity(trainer: str, version: str, settings: Mapping[str, Any], data: str,
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def cells(study: Study, data: str) -> list[Cell]:
+def cells(study: Study, data: str, looked: Iterable[Looked] = ()) -> list[Cell]:
     """Return the cells of the fixed stage in the order of training: seed by seed through all variants.
 
     So a study that is cut off holds complete cohorts, a trial of every variant for each seed it got to.
@@ -114,10 +136,35 @@ def cells(study: Study, data: str) -> list[Cell]:
     Args:
         study: whose design it is.
         data: the digest of the images.
+        looked: what the looks have found so far, where seeds are trained until all is decided.
     """
+    reached = seeds_of(study.spec, looked)
     seeds = study.spec.seed_list
-    rows = [placed(study, FIXED, one, one.overrides, seeds, data) for one in variants(study.spec)]
-    return [row[place] for place in range(len(seeds)) for row in rows]
+    rows = [placed(study, FIXED, one, one.overrides, seeds[: reached[one.name]], data) for one in variants(study.spec)]
+    return [row[place] for place in range(len(seeds)) for row in rows if place < len(row)]
+
+
+def seeds_of(spec: Spec, looked: Iterable[Looked]) -> dict[str, int]:
+    """Return for each variant how many seeds the plan has so far.
+
+    Without looks these are all. Else those up to the look that comes next; a variant that is in no comparison that is
+    open gets no more. When all comparisons are decided, or no look is left, they stay as they are.
+    """
+    named = variants(spec)
+    if not spec.looks:
+        return {one.name: len(spec.seed_list) for one in named}
+    rows = list(looked)
+    last = max((row.seeds for row in rows), default=0)
+    ahead = next((seeds for seeds in spec.looks if seeds > last), last)
+    decided = {row.variant: row.seeds for row in rows if row.verdict in DECIDED}
+    until = {one.name: decided.get(one.name, ahead) for one in named if one.compared_to}
+    reached = {one.name: until.get(one.name, 0) for one in named}
+    for one in named:
+        if one.compared_to:
+            reached[one.compared_to] = max(reached[one.compared_to], until[one.name])
+    if not until:  # the full model alone
+        reached[BASELINE] = ahead
+    return reached
 
 
 def placed(
@@ -178,7 +225,7 @@ def plan(
         halt = f"the budget of {budget_s / 3600:g} hours is spent; raise budget.hours to go on"
     if candidate is None:
         asked = ahead() if len(running) < capacity else Wait()
-        if isinstance(asked, Suggest | Conclude):
+        if isinstance(asked, Suggest | Conclude | Look):
             if not halt:
                 return asked
         elif running or not waiting:

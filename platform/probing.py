@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from platform import ray_alive
 from platform.job import Job
 from platform.packing import AUTO, crowd, packing
+from platform.searcher import LOSSES
 
 __all__ = ["probe"]
 
@@ -39,10 +41,15 @@ def probe(job: Job) -> Callable[[], str]:
     asked = [tried.remote(job.task(cell), job.shipped) for cell in samples]
 
     def wait() -> str:
-        try:
-            wrong, first = ray.get(asked[0])
-        except ray.exceptions.RayError as error:
-            return f"its worker died: {error}"
+        for losses in range(LOSSES):
+            try:
+                wrong, first = ray.get(asked[0])
+                break
+            except ray.exceptions.RayError as error:  # the worker, or its node
+                ray_alive.check()
+                if losses == LOSSES - 1:
+                    return f"its worker died {LOSSES} times, with: {error}"
+                asked[0] = tried.remote(job.task(samples[0]), job.shipped)
         if wrong:
             return str(wrong)
         if auto and first is None:

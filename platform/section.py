@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from platform.errors import shown
 
-__all__ = ["Name", "Section", "Seeds"]
+__all__ = ["MOST_SEEDS", "Name", "Section", "Seeds"]
 
 MOST_SEEDS = 10_000
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from analysis.schema import DIVERGED
-from platform.acceptance import accept, all_cells, facts, held
+from platform.acceptance import accept, all_cells, facts, fixed_cells, held
 from platform.job import Job
 from platform.ledger import Ledger
-from platform.plan import cells
+from platform.looking import Looking
 from platform.search_run import search_run
 from platform.spec import Study
 from platform.warm_start import warm_start
@@ -71,7 +71,7 @@ def simulate(
     try:
         clock.now = float(ledger.get("simulated_until") or BEGIN)
         confirming = f"{DIGEST}-confirm" if getattr(study.data, "confirm", {}) else DIGEST
-        digests, fixed = (DIGEST, confirming), cells(study, DIGEST)
+        digests, fixed = (DIGEST, confirming), fixed_cells(study, ledger, DIGEST)
         known = facts(study, ledger, storage=folder, digests=digests)
         if not held(study, ledger, known, fixed):
             accept(study, ledger, known, fixed, clock())
@@ -80,7 +80,8 @@ def simulate(
         search = search_run(study, ledger, planned, digests=digests, clock=clock)
         if search is not None and results is not None:
             search.warm, _ = warm_start(study, results, DIGEST)
-        job = Job(study, planned, ledger, folder, lambda: capacity, search, clock)
+        looks = Looking(study, ledger, planned, clock) if study.spec.looks else None
+        job = Job(study, planned, ledger, folder, lambda: capacity, search, clock, looks=looks)
         ledger.begin_driver({"simulated": True}, clock())
         searcher = PlanSearcher(job)
         _Trials(job, searcher, LedgerScheduler(searcher), clock, (curve, confirm_curve or curve), reports).run()
@@ -116,6 +117,9 @@ class _Trials:
         self.coming: list[tuple[float, int, str, dict[str, Any] | None]] = []
         """A heap of reports to come: when, in which order, of which trial; None ends it."""
         self.ended: set[str] = set()
+        data = job.study.data
+        self.images = [one[:2] for one in job.study.trainer.scenes(data)] if job.looks is not None else []
+        """(set, image) of those that are scored, alike; none where nothing is decided by them."""
 
     def run(self) -> None:
         """Go on until nothing is left."""
@@ -145,7 +149,7 @@ class _Trials:
         last, begun = int(task["settings"]["steps"]), self.clock()
         for step in sorted(points):
             if step > task["step"]:
-                self._later(begun + step - task["step"], name, _message(step, points[step], task))
+                self._later(begun + step - task["step"], name, _message(step, points[step], task, self.images))
         end = begun + max(points, default=0) - task["step"]
         if max(points, default=0) < last:
             broken = {"state": DIVERGED, "kind": "", "message": "the curve ends here"}
@@ -164,14 +168,16 @@ class _Trials:
         return str(self.scheduler.on_trial_result(None, SimpleNamespace(trial_id=name), result))
 
 
-def _message(step: int, metrics: Mapping[str, float], task: Mapping[str, Any]) -> dict[str, Any]:
+def _message(
+    step: int, metrics: Mapping[str, float], task: Mapping[str, Any], images: Sequence[tuple[str, str]]
+) -> dict[str, Any]:
     """Return a report as a worker sends it; see `trials.trainable`."""
     checkpoint = f"{task['folder']}/checkpoint-{step}.pt"
     return {
         "step": step,
         "seconds": float(step),
         "metrics": dict(metrics),
-        "images": [],
+        "images": [{"set": name, "image": image, "metrics": dict(metrics)} for name, image in images],
         "checkpoint": checkpoint,
         "pictures": {},
         "events": [],

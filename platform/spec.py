@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from analysis.schema import CONFIRM
+from analysis.sequential import schedule
 from platform.errors import shown
 from platform.packing import AUTO
 from platform.search_spec import Confirm, Search
-from platform.section import Name, Section, Seeds
+from platform.section import MOST_SEEDS, Name, Section, Seeds
 from platform.trainer import Trainer
 
 __all__ = ["Analysis", "Spec", "Study"]
@@ -48,6 +49,40 @@ def _design(value: Any) -> Any:
 
 
 Design = Annotated[str | dict[str, int], BeforeValidator(_design)]
+
+
+class UntilDecided(Section):
+    """Seeds until every component is decided, or none are left: complete cohorts are looked at."""
+
+    start: int = Field(3, ge=3, le=MOST_SEEDS)
+    """Seeds at the first look; fewer allow no verdict."""
+    max: int = Field(ge=4, le=MOST_SEEDS)
+    """Seeds at the last one."""
+    until: Literal["decided"]
+    looks: list[int] | None = None
+    """Seeds at each look; by default 3, 5, 8, 12 between the two, and then half as many more each time."""
+
+    @model_validator(mode="after")
+    def _looks_grow(self) -> UntilDecided:
+        if self.max <= self.start:
+            raise ValueError(f"expected max above start, got {self.max} and {self.start}")
+        if self.looks is not None and (
+            self.looks != sorted(set(self.looks)) or [self.start, self.max] != [*self.looks[:1], *self.looks[-1:]]
+        ):
+            raise ValueError(
+                f"looks: expected growing numbers of seeds from start ({self.start}) to max ({self.max}), got "
+                f"{shown(self.looks)}"
+            )
+        return self
+
+    @property
+    def at(self) -> list[int]:
+        """The seeds at each look."""
+        return self.looks or schedule(self.start, self.max)
+
+
+def _kind_of_seeds(value: Any) -> str:
+    return "[until]" if isinstance(value, dict | UntilDecided) else "[seeds]"
 
 
 class Analysis(Section):
@@ -135,8 +170,10 @@ class Spec(Section):
     """Which components are taken out together: one at a time; all but one; every subset (`factorial`), or a regular
     fraction of these of resolution III, IV or V (`{fractional: IV}`); what N random orders of taking one after another
     out need (`{orders: N}`, for Shapley values of more than 6); or `variants` by hand (`list`)."""
-    seeds: Seeds = 3
-    """How many seeds (from 1), or which."""
+    seeds: Annotated[
+        Annotated[Seeds, Tag("[seeds]")] | Annotated[UntilDecided, Tag("[until]")], Discriminator(_kind_of_seeds)
+    ] = 3
+    """How many seeds (from 1), or which; or `{start: 3, max: 12, until: decided}`."""
     search: Search | None = None
     """A search for the best settings of every variant."""
     confirm: Confirm | None = None
@@ -172,6 +209,12 @@ class Spec(Section):
         if self.design != "list" and self.variants:
             raise ValueError(f"`variants` belongs to design: list, but design is {shown(self.design)}")
         self._check_components(len(self.components))
+        if self.looks and self.search is not None:
+            raise ValueError("seeds: until decided goes without a search; give a number of seeds, or remove `search`")
+        if self.looks and self.design not in ("leave-one-out", "add-one-in", "list"):
+            raise ValueError(
+                f"seeds: until decided goes with leave-one-out, add-one-in or list, but design is {shown(self.design)}"
+            )
         return self
 
     def _check_components(self, count: int) -> None:
@@ -192,8 +235,14 @@ class Spec(Section):
 
     @property
     def seed_list(self) -> list[int]:
-        """The seeds, in the order in which they are trained."""
-        return list(range(1, self.seeds + 1)) if isinstance(self.seeds, int) else list(self.seeds)
+        """The seeds, in the order in which they are trained; the most that there may be."""
+        most = self.seeds.max if isinstance(self.seeds, UntilDecided) else self.seeds
+        return list(range(1, most + 1)) if isinstance(most, int) else list(most)
+
+    @property
+    def looks(self) -> list[int]:
+        """After how many seeds the study is looked at; none where their number is given."""
+        return self.seeds.at if isinstance(self.seeds, UntilDecided) else []
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,18 @@ from typing import Literal
 
 from platform.mirror_ledger import lock_is_held
 
-__all__ = ["DEAD", "ENDED", "INTERRUPTED", "RUNNING", "Driver", "Holder", "holder", "last_driver", "typed"]
+__all__ = [
+    "DEAD",
+    "ENDED",
+    "INTERRUPTED",
+    "RUNNING",
+    "Driver",
+    "Holder",
+    "holder",
+    "last_driver",
+    "typed",
+    "without_retry",
+]
 
 RUNNING, ENDED, INTERRUPTED, DEAD = "running", "ended", "interrupted", "dead"
 
@@ -96,8 +107,17 @@ def holder(lock: Path) -> Holder | None:
 def typed(command: Sequence[str]) -> str:
     """Return a recorded command, [interpreter, path of the module, arguments ...], as a user would type it again."""
     if len(command) > 1 and Path(command[1]).name == "sweep.py":
-        return shlex.join(["python", "-m", "platform.sweep", *command[2:]])
+        return shlex.join(["python", "-m", "platform.sweep", *without_retry(command[2:])])
     return shlex.join(command)
+
+
+def without_retry(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments of a sweep that go on: what FAILED was planned again once, when it was asked for."""
+    words = list(arguments)
+    while "--retry" in words:
+        at = words.index("--retry")
+        del words[at : at + 2]
+    return [word for word in words if not word.startswith("--retry=")]
 
 
 def _alive(pid: int) -> bool:

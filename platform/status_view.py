@@ -77,12 +77,8 @@ def _facts(now: Status) -> list[tuple[str, str]]:
         ("time", _time(now)),
         ("mirror", _mirror(now)),
         ("to go on", now.go_on if stopped and now.state != "failed" else ""),
-        ("to retry", _retrying(now.go_on) if now.state == "failed" else ""),
+        ("to retry", f"{now.go_on} --retry failed" if now.state == "failed" else ""),
     ]
-
-
-def _retrying(command: str) -> str:
-    return command if "--retry" in shlex.split(command) else f"{command} --retry failed"
 
 
 def _driver(now: Status) -> str:

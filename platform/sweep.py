@@ -21,20 +21,23 @@ from rich.console import Console
 from analysis.printable import clean
 from analysis.schema import FAILED, PLANNED, RUNNING
 from platform import dry_run, far_storage, references, shipment, snapshot
-from platform.acceptance import accept, all_cells, facts, held
+from platform.acceptance import accept, all_cells, facts, fixed_cells, held
 from platform.design import variants
 from platform.errors import AddressError, Problem, SpecError, SweepError, away, full, unwritable
 from platform.job import Job
 from platform.ledger import Ledger
+from platform.looking import Looking
 from platform.mirror_process import MirrorProcess
 from platform.packing import told
 from platform.plan import Cell, cells
 from platform.record import record
 from platform.search_checks import check_fit
 from platform.search_run import search_run
+from platform.signals import interruptible
 from platform.spec import Study
 from platform.spec_checks import Finder, check_files
 from platform.spec_file import read
+from platform.status_driver import without_retry
 from platform.trainer import Report
 from platform.view import live
 from platform.warm_start import warm_start
@@ -76,7 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     console = Console(soft_wrap=True, emoji=False)
     try:
-        return _sweep(arguments, console)
+        with interruptible():
+            return _sweep(arguments, console)
     except SweepError as error:
         console.print(clean(str(error)), markup=False, highlight=False)
         return 2 if isinstance(error, SpecError | AddressError) else 1
@@ -138,10 +142,9 @@ def _sweep(arguments: argparse.Namespace, console: Console) -> int:
     asked = arguments.storage or ""
     address = far_storage.below(asked, study.spec.study) if is_address(asked) else ""
     digests = _digests(study, arguments.spec)
-    fixed = cells(study, digests[0])
     if arguments.dry_run:
         _check_data(study, arguments.spec)
-        dry_run.show(study, fixed, folder, console)
+        dry_run.show(study, cells(study, digests[0]), folder, console)
         return 0
     if not (folder / "ledger.db").exists():
         _check_data(study, arguments.spec)  # before anything is made
@@ -151,6 +154,9 @@ def _sweep(arguments: argparse.Namespace, console: Console) -> int:
     try:
         far = far or _recorded(ledger, asked)
         storage = folder if far else _storage(ledger, arguments, folder)
+        if not far:
+            _check_moved(ledger, storage)
+        fixed = fixed_cells(study, ledger, digests[0])
         sweep = _Sweep(study, fixed, digests, weights, ledger, storage, far, arguments, console)
         return _go_on(replace(sweep, weights=weights | _kept(sweep)))
     finally:
@@ -160,13 +166,14 @@ def _sweep(arguments: argparse.Namespace, console: Console) -> int:
 def _go_on(sweep: _Sweep) -> int:
     """Train what has no result yet, then report."""
     sweep.ledger.recover()
+    _accept(sweep)
     if sweep.arguments.retry:
         _retry(sweep)
-    _accept(sweep)
     study, ledger, name = sweep.study, sweep.ledger, sweep.study.spec.study
     planned = all_cells(study, ledger, sweep.digests[0])
     search = search_run(study, ledger, planned, digests=sweep.digests, clock=time.time)
-    job = Job(study, planned, ledger, sweep.storage, lambda: 1, search, far=sweep.far)
+    looks = Looking(study, ledger, planned, time.time) if study.spec.looks else None
+    job = Job(study, planned, ledger, sweep.storage, lambda: 1, search, looks=looks, far=sweep.far)
     if not job.pending():
         failed, whole = len(_failed(job)), len({cell.trial for cell in job.cells})
         sweep.say(f"{name}: nothing to do, {f'{whole - failed} of' if failed else 'all'} {whole} trials have a result")
@@ -194,10 +201,13 @@ def _go_on(sweep: _Sweep) -> int:
 
 
 def _retry(sweep: _Sweep) -> None:
-    """Plan what FAILED again."""
-    failed = [trial for trial, state in sweep.ledger.states.items() if state == FAILED]
-    sweep.ledger.retry(failed)
-    sweep.say(f"{len(failed)} trials that FAILED are planned again")
+    """Plan again what FAILED of the plan."""
+    ledger = sweep.ledger
+    planned = dict.fromkeys(cell.trial for cell in all_cells(sweep.study, ledger, sweep.digests[0]))
+    failed = [trial for trial in planned if ledger.states[trial] == FAILED]
+    if failed:
+        ledger.retry(failed)
+    sweep.say(f"{len(failed)} trials that FAILED are planned again" if failed else "no trial has FAILED")
 
 
 def _announce(sweep: _Sweep, job: Job) -> None:
@@ -205,9 +215,11 @@ def _announce(sweep: _Sweep, job: Job) -> None:
     study, ledger = sweep.study, sweep.ledger
     done = sum(ledger.states[trial] not in (PLANNED, RUNNING) for trial in {cell.trial for cell in job.cells})
     count, seeds = len(variants(study.spec)), len(study.spec.seed_list)
+    trials = f"{count} variants x {seeds} seeds = {len(sweep.fixed)} trials"
+    if study.spec.looks:
+        trials = f"{dry_run.looks_plan(study.spec)}; so far {len(sweep.fixed)} trials"
     sweep.say(
-        f"{study.spec.study}: {count} variants x {seeds} seeds = {len(sweep.fixed)} trials"
-        + (f", {done} of them have a result" if done and job.search is None else "")
+        f"{study.spec.study}: {trials}" + (f", {done} of them have a result" if done and job.search is None else "")
     )
     if job.search is not None:
         for part in dry_run.search_plan(study):
@@ -247,12 +259,14 @@ def _train(sweep: _Sweep, job: Job) -> bool:
     needs = study.spec.resources
     with ThreadPoolExecutor(1) as beside:  # the references are scored while Ray starts
         scored = beside.submit(_scored, sweep, _unscored(sweep))
-        with tune_run.cluster(sweep.arguments.address), tune_run.interruptible():
+        with tune_run.cluster(sweep.arguments.address):
             if not sweep.arguments.address and not tune_run.fits(job):
                 what = (
                     f"a trial needs {needs.cpu:g} CPUs and {job.share:g} GPUs, more than this machine has; ask for less"
                 )
                 raise SpecError(str(sweep.arguments.spec), [Problem("resources", what)])
+            if not tune_run.fits(job):
+                sweep.say(f"no node has room for a trial of {needs.cpu:g} CPUs and {job.share:g} GPUs yet; waiting")
             if sweep.arguments.ship_data:
                 job.shipped = shipment.ship(job)
             probed = probe(job) if job.untried() else None
@@ -394,6 +408,21 @@ def _storage(ledger: Ledger, arguments: argparse.Namespace, folder: Path) -> Pat
     return Path(recorded) if recorded and recorded != ledger.get("folder") else folder  # which may have been moved
 
 
+def _check_moved(ledger: Ledger, storage: Path) -> None:
+    """Refuse another storage than the study's while its files lie in the old one, and none of them in the new.
+
+    Raises:
+        SweepError: naming both.
+    """
+    recorded = Path(str(ledger.get("storage") or storage))
+    before = recorded / "trials"
+    if recorded != storage and before.is_dir() and any(before.iterdir()) and not (storage / "trials").is_dir():
+        raise SweepError(
+            f"--storage: checkpoints and pictures of {ledger.folder.name} lie in {recorded}, and none in {storage}; "
+            f"give --storage {recorded.parent}, or move them first"
+        )
+
+
 def _status(sweep: _Sweep, job: Job) -> int:
     """Return the exit status, and say why it is not 0."""
     failed, whole = len(_failed(job)), len({cell.trial for cell in job.cells})
@@ -410,7 +439,7 @@ def _failed(job: Job) -> set[str]:
 
 def _command() -> str:
     """Return the command as a user would type it again."""
-    return shlex.join(["python", "-m", "platform.sweep", *sys.argv[1:]])
+    return shlex.join(["python", "-m", "platform.sweep", *without_retry(sys.argv[1:])])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import signal
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,10 +20,13 @@ from platform.job import Job
 from platform.packing import fitting
 from platform.room import LEAST_B
 from platform.searcher import PlanSearcher
+from platform.signals import kept
 
-__all__ = ["cluster", "fits", "interruptible", "run", "slots"]
+__all__ = ["cluster", "fits", "run", "slots"]
 
 ROOT = Path(__file__).resolve().parent.parent
+CONNECT_S = 5.0
+"""How long the cluster's head may take to answer."""
 BATCH = 1000
 """Trials for one Tuner. Tune keeps all it ever ran in memory, about 26 MB for 1,000; then a fresh one goes on."""
 
@@ -37,33 +40,45 @@ def cluster(address: str | None) -> Iterator[None]:
     """
     import ray
 
-    if not address:
+    if address:
+        _check_answer(address)
+    else:
         _check_room()
     runtime = {"py_modules": [str(ROOT / "trials")]} if address else None  # a local worker finds it where we stand
     options: dict[str, Any] = {} if address else {"include_dashboard": False}
     logging.getLogger("ray").setLevel(logging.ERROR)  # what a user needs to know is in the ledger and in our words
+    logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)  # snapshots nobody reads
     pressed: list[int] = []
-
-    def note(number: int, frame: object) -> None:  # Ray may swallow what is raised while it starts
-        pressed.append(number)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, note)
     try:
-        ray.init(address or "local", runtime_env=runtime, log_to_driver=False, logging_level="error", **options)
+        with kept(pressed):
+            ray.init(address or "local", runtime_env=runtime, log_to_driver=False, logging_level="error", **options)
     except ConnectionError as error:
-        raise SweepError(f"--address {address}: no Ray cluster answers there ({error})") from None
+        raise SweepError(
+            f"--address {address}: no Ray cluster lets us in there ({error}); if it asks for a token, set "
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH here, too"
+        ) from None
     except Exception as error:  # Ray raises bare ones, as when its node dies meanwhile
         said = str(error).partition("\n")[0].rstrip(".")
         raise SweepError(f"Ray did not start ({said}); nothing is lost, the same command goes on") from error
-    finally:
-        signal.signal(signal.SIGINT, before)
     try:
         if pressed:
             raise KeyboardInterrupt
         yield
     finally:
         ray.shutdown()
+
+
+def _check_answer(address: str) -> None:
+    """Refuse an address where nobody listens, for which Ray would wait for minutes without a word."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdigit()):
+        return  # `auto`
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise SweepError(
+            f"--address {address}: nobody answers there ({error}); is the cluster's head running?"
+        ) from None
 
 
 def _check_room() -> None:
@@ -75,24 +90,6 @@ def _check_room() -> None:
             f"{place}, where Ray keeps files while it runs, has {free / 2**20:.0f} MiB free, and {LEAST_B // 2**20} "
             "are needed; make room, or set RAY_TMPDIR to a folder with more, then the same command goes on"
         )
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end a study in order, as SIGINT does, which Tune meets itself.
-
-    To be entered after Ray has started, which puts handlers of its own in place.
-    """
-
-    def interrupt(number: int, frame: object) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-
-    before = {name: signal.signal(name, interrupt) for name in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
 
 
 def fits(job: Job) -> int:
@@ -129,7 +126,7 @@ def run(job: Job, *, pending: int = 0) -> bool:
     cpu = job.study.spec.resources.cpu
     demand = Demand(pending, lambda: {"CPU": cpu, "GPU": job.share}) if pending else None
     shared = job.storage / ".tune"
-    shutil.rmtree(shared, ignore_errors=True)  # what killed drivers left: the ledger's lock makes it ours
+    shutil.rmtree(shared, ignore_errors=True)  # what killed drivers left
     shared.mkdir(parents=True)
     snapshots = Path(tempfile.mkdtemp(dir=shared))  # Tune insists on keeping some; nothing is ever read from them
     try:

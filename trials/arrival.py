@@ -12,7 +12,7 @@ from typing import Any
 from trials.canonical import content
 from trials.images import listed
 from trials.progress import DataError
-from trials.shipping import Parcel, unpack
+from trials.shipping import Parcel, discard, unpack
 
 __all__ = ["arrived", "content_digests"]
 
@@ -35,11 +35,23 @@ def arrived(task: Mapping[str, Any], shipped: Parcel | None, fetch: Callable[[An
     """
     trainer = importlib.import_module(task["trainer"])
     config, data = trainer.Config.model_validate(task["settings"]), trainer.Data.model_validate(task["data"])
-    if shipped is not None:
-        config, data = trainer.moved(config, data, unpack(shipped, fetch))
+    if shipped is None:
+        _require(trainer, config, data, task)
+        return trainer, config, data
+    here, images = trainer.moved(config, data, unpack(shipped, fetch))
+    try:
+        _require(trainer, here, images, task)
+    except DataError:  # files of the right size and time, but damaged: as a power cut leaves them
+        discard(shipped)
+        here, images = trainer.moved(config, data, unpack(shipped, fetch))
+        _require(trainer, here, images, task)
+    return trainer, here, images
+
+
+def _require(trainer: Any, config: Any, data: Any, task: Mapping[str, Any]) -> None:
+    """Refuse files that are not those of the task."""
     _require_images(trainer, data, task["digest"])
     _require_weights(trainer.weights(config), task["weights"])
-    return trainer, config, data
 
 
 def content_digests(paths: Sequence[Path]) -> list[str]:

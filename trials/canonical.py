@@ -133,7 +133,7 @@ def content(path: Path) -> str:
     return _digest(path, status.st_size, status.st_mtime_ns)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1 << 16)  # every image of a data set, in a process that trains on it again and again
 def _digest(path: Path, size: int, changed_ns: int) -> str:
     """Return the digest of a file; `size` and `changed_ns` are part of what is remembered, so a change is noticed."""
     with path.open("rb") as file:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from trials import images
+from trials.canonical import content
 from trials.images import Pixels
 
 __all__ = ["Decoded"]
@@ -20,7 +21,8 @@ __all__ = ["Decoded"]
 class Decoded:
     """Decoded images in a folder, one file of numpy each; whoever asks first decodes.
 
-    A file of images that has changed, by its size or time, is decoded again. Where the folder cannot be written (a
+    An image is known by its content, as in the digest of the data: a file of the same name, size and time may be
+    another one. Where the folder cannot be written (a
     full disk), a warning says so and the images are decoded into memory.
 
     Args:
@@ -43,10 +45,9 @@ class Decoded:
         if self._folder is None:
             return _fixed(make())
         try:
-            status = source.stat()
+            key = repr((content(source), kind))
         except OSError:
             return _fixed(make())  # which says what is wrong
-        key = repr((str(source.absolute()), status.st_size, status.st_mtime_ns, kind))
         path = self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
         if not path.exists():
             pixels = make()

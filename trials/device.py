@@ -51,6 +51,9 @@ def cap(share: float, context_b: int | None) -> None:
     Args:
         share: of the device; 1 or more takes the cap away, 0 is no GPU.
         context_b: bytes of the CUDA context; None if nobody measured them.
+
+    Raises:
+        MemoryError: if the context alone takes the whole share.
     """
     if not share:
         return
@@ -61,7 +64,13 @@ def cap(share: float, context_b: int | None) -> None:
     _, device_b = torch.cuda.mem_get_info()
     torch.cuda.empty_cache()  # what is kept from before counts as well
     taken_b = CONTEXT_B if context_b is None else context_b
-    torch.cuda.set_per_process_memory_fraction(fraction(share, taken_b, device_b))
+    rest = fraction(share, taken_b, device_b)
+    if not rest:
+        raise MemoryError(
+            f"a share of {share:g} of a GPU of {device_b / 1e9:.1f} GB is less than a CUDA context takes "
+            f"({taken_b / 1e9:.1f} GB); ask for more in resources.gpu"
+        )
+    torch.cuda.set_per_process_memory_fraction(rest)
 
 
 def footprint() -> Footprint | None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from trials.progress import DataError
 
-__all__ = ["Parcel", "Sent", "pack", "unpack"]
+__all__ = ["Parcel", "Sent", "discard", "pack", "unpack"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def unpack(parcel: Parcel, fetch: Callable[[Any], bytes], base: Path | None = No
         DataError: if others can write to that folder.
         OSError: if the files cannot be written.
     """
-    base = _own(base or Path(tempfile.gettempdir(), f"ablation-files-{os.getuid()}"))
+    base = _own(base or _parcels())
     folder = base / parcel.digest
     if _is_whole(folder, parcel):
         return folder
@@ -90,6 +90,15 @@ def unpack(parcel: Parcel, fetch: Callable[[Any], bytes], base: Path | None = No
             aside.mkdir(exist_ok=True)  # if there is no file
             os.replace(aside, folder)
     return folder
+
+
+def discard(parcel: Parcel, base: Path | None = None) -> None:
+    """Delete what was unpacked of a parcel on this machine; trials that read it keep the files that they have open."""
+    shutil.rmtree((base or _parcels()) / parcel.digest, ignore_errors=True)
+
+
+def _parcels() -> Path:
+    return Path(tempfile.gettempdir(), f"ablation-files-{os.getuid()}")
 
 
 def _own(base: Path) -> Path:

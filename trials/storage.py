@@ -19,6 +19,8 @@ __all__ = ["Storage", "StorageError", "is_address", "is_checkpoint"]
 
 PAUSES_S = (1.0, 4.0, 15.0)
 """How long is waited after each failure before the same is tried again."""
+ANSWER_S = 10.0
+"""How long a store may take for a file, beside a second for each of its MiB; a try of its own counts no retries."""
 AT_ONCE = 8
 """How many files travel at a time, where the store can: an object store takes some 30 ms to answer."""
 PART = ".part"
@@ -64,7 +66,7 @@ class Storage:
         def put(name: str) -> None:
             path = self._path(name)
             if self._fs.async_impl:  # object stores show a file when it is whole, and cannot rename one
-                self._fs.put_file(str(files[name]), path)
+                self._fs.put_file(str(files[name]), path, **self._patience(files[name].stat().st_size))
             else:
                 aside = f"{path}.{uuid.uuid4().hex[:8]}{PART}"
                 self._fs.put_file(str(files[name]), aside)
@@ -80,7 +82,9 @@ class Storage:
             aside = place.with_name(f"{place.name}{PART}")
             place.parent.mkdir(parents=True, exist_ok=True)
             try:
-                self._fs.get_file(self._path(name), str(aside))
+                path = self._path(name)
+                size = self._fs.info(path, **self._patience())["size"] if self._fs.async_impl else 0
+                self._fs.get_file(path, str(aside), **self._patience(size))
                 os.replace(aside, place)
             except FileNotFoundError:
                 return False
@@ -96,7 +100,7 @@ class Storage:
         def names(folder: str) -> list[str]:
             self._fs.invalidate_cache()  # others write there, too
             try:
-                return [str(path).removeprefix(f"{self._root}/") for path in self._fs.find(self._path(folder))]
+                return [str(path).removeprefix(f"{self._root}/") for path in self._found(folder)]
             except FileNotFoundError:
                 return []
 
@@ -107,11 +111,19 @@ class Storage:
 
         def delete(name: str) -> None:
             try:
-                self._fs.rm_file(self._path(name))
+                self._fs.rm_file(self._path(name), **self._patience())
             except FileNotFoundError:
                 return
 
         self._each("delete", delete, names)
+
+    def _found(self, folder: str) -> Iterable[str]:
+        found: Iterable[str] = self._fs.find(self._path(folder), **self._patience())
+        return found
+
+    def _patience(self, size_b: int = 0) -> dict[str, float]:
+        """Return how long is waited for an answer, as an option of an object store's calls; others take none."""
+        return {"timeout": ANSWER_S + size_b / 2**20} if self._fs.async_impl else {}
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"

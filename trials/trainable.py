@@ -23,7 +23,7 @@ from ray import tune
 
 from trials import device
 from trials.arrival import arrived
-from trials.disk import no_room
+from trials.disk import no_room, out_of_reach
 from trials.memory import lacks_memory
 from trials.progress import CheckpointError, DataError, DivergedError, Report
 from trials.scratch import carried
@@ -46,7 +46,7 @@ def trainable(config: dict[str, Any], shipped: Parcel | None = None) -> None:
                 _tell(report.step, _result(report, task, time.monotonic() - begun))
             carry()
     except Exception as error:
-        _tell(task["step"], {"outcome": _outcome(error)})
+        _tell(task["step"], {"outcome": _outcome(error, task)})
 
 
 def needs(config: dict[str, Any]) -> tune.PlacementGroupFactory:
@@ -74,7 +74,7 @@ def _tried(task: dict[str, Any], shipped: Parcel | None) -> str:
     except DivergedError:
         return ""
     except Exception as error:
-        return _outcome(error)["message"]
+        return _outcome(error, task)["message"]
     return ""
 
 
@@ -111,7 +111,7 @@ def _result(report: Report, task: dict[str, Any], seconds: float) -> dict[str, A
     }
 
 
-def _outcome(error: Exception) -> dict[str, str]:
+def _outcome(error: Exception, task: dict[str, Any]) -> dict[str, str]:
     """Return how a trial ended that did not end well: its state, the kind of failure, a sentence and the traceback.
 
     A full disk, a storage that does not answer and a damaged checkpoint are no fault of the trial, which stays PLANNED.
@@ -129,6 +129,8 @@ def _outcome(error: Exception) -> dict[str, str]:
         state, kind = "PLANNED", "storage"
     elif full := no_room(error):
         state, kind, error = "PLANNED", "disk", full
+    elif away := out_of_reach(error, Path(task["storage"], task["folder"])):
+        state, kind, error = "PLANNED", "storage", away
     said = f"{type(error).__name__}: {error}"
     return {"state": state, "kind": kind, "message": f"{said}\n\n{traceback.format_exc()}"}
 

@@ -399,3 +399,18 @@ def test_a_file_that_holds_no_weights_ends_with_status_2_and_names_the_reference
     assert wrong.returncode == 2
     assert "reference.broken: " in wrong.stdout
     assert str(folder / "broken.pt") in wrong.stdout.replace("\n", "")
+
+
+def test_another_storage_is_refused_while_the_files_lie_in_the_old_one(done, tmp_path):
+    folder = copied(done, tmp_path)
+    found = sweep(folder, "--storage", str(tmp_path / "typo"))
+    assert found.returncode == 1
+    assert f"lie in {folder / 'results' / 'tiny'}, and none in {tmp_path / 'typo' / 'tiny'}" in found.stdout
+    assert not (tmp_path / "typo").exists()
+
+
+def test_retrying_where_nothing_has_failed_says_so(done, tmp_path):
+    found = sweep(copied(done, tmp_path), "--retry", "failed")
+    assert found.returncode == 0
+    assert "no trial has FAILED" in found.stdout
+    assert "nothing to do" in found.stdout

@@ -1,6 +1,7 @@
 import os
 import re
 import socket
+import tempfile
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ from trials import arrival, images, trainer
 from trials.arrival import arrived, content_digests
 from trials.config import Config, Data
 from trials.progress import DataError
+from trials.shipping import pack
 
 NODE = re.escape(f"node {socket.gethostname()}")
 
@@ -93,3 +95,22 @@ def test_any_trainer_s_images_are_compared():
     other = SimpleNamespace(__name__="other", files=lambda data: [], digest=lambda data: "seen")
     with pytest.raises(DataError, match="of digest planned, but the packages installed gave seen"):
         arrival._require_images(other, Data(), "planned")
+
+
+def test_a_shipped_file_that_is_damaged_here_is_unpacked_once_more(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    asked, parcel = task(data), pack(trainer.files(data), lambda content: content)
+    moved = arrived(asked, parcel, lambda content: content)[2]
+    before, whole = moved.low.joinpath("a.png").stat(), moved.low.joinpath("a.png").read_bytes()
+    moved.low.joinpath("a.png").write_bytes(bytes(before.st_size))
+    os.utime(moved.low / "a.png", ns=(before.st_mtime_ns, before.st_mtime_ns))
+    arrival._known.clear()  # as in another process
+    assert arrived(asked, parcel, lambda content: content)[2] == moved
+    assert moved.low.joinpath("a.png").read_bytes() == whole
+
+
+def test_a_shipped_file_that_stays_another_one_is_refused(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    parcel = pack(trainer.files(data), lambda content: content)
+    with pytest.raises(DataError, match="expected the driver's images, of digest other"):
+        arrived(task(data, digest="other"), parcel, lambda content: content)

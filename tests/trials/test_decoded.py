@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from trials import decoded, images
+from trials import canonical, decoded, images
 from trials.decoded import Decoded
 from trials.progress import DataError
 
@@ -158,3 +158,14 @@ def test_what_is_wrong_with_a_file_is_said_as_without_the_folder(tmp_path, folde
         assert str(found.value) == str(expected.value)
     assert decoded.__all__ == ["Decoded"]
     assert not list(tmp_path.glob("decoded/*"))
+
+
+def test_another_image_of_the_same_name_size_and_time_is_decoded_anew(tmp_path):
+    path = tmp_path / "a.bmp"  # whose size tells nothing of what it shows
+    picture(path, seed=1)
+    os.utime(path, ns=(5, 5))
+    Decoded(tmp_path / "decoded").read(path)
+    changed = picture(path, seed=2)
+    os.utime(path, ns=(5, 5))
+    canonical._digest.cache_clear()  # as in another process
+    np.testing.assert_array_equal(Decoded(tmp_path / "decoded").read(path), changed)

@@ -42,12 +42,20 @@ def play(monkeypatch):
 
 @pytest.mark.parametrize(
     ("share", "context", "fraction"),
-    [(0.5, GB, 0.375), (0.25, None, 0.25 - (1 << 30) / (8 * GB)), (0.1, GB, 0.0), (1.0, GB, 1.0), (2.0, GB, 1.0)],
+    [(0.5, GB, 0.375), (0.25, None, 0.25 - (1 << 30) / (8 * GB)), (1.0, GB, 1.0), (2.0, GB, 1.0)],
 )
 def test_the_context_counts_as_part_of_the_share(play, share, context, fraction):
     cuda = play()
     device.cap(share, context)
     assert cuda.said == ["empty_cache", pytest.approx(fraction)]  # what was kept under the last cap first
+
+
+def test_a_share_that_the_context_takes_whole_is_told(play):
+    play()
+    with pytest.raises(
+        MemoryError, match=r"a share of 0.1 of a GPU of 8.0 GB is less than a CUDA context takes \(1.0 GB\)"
+    ):
+        device.cap(0.1, GB)
 
 
 def test_a_worker_that_is_used_again_gets_the_next_trials_cap(play):

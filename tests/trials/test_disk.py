@@ -2,7 +2,7 @@ import errno
 
 import pytest
 
-from trials.disk import no_room
+from trials.disk import no_room, out_of_reach
 
 
 def raised(error, *, cause=None, before=None):
@@ -32,3 +32,14 @@ READ_ONLY = OSError(errno.EROFS, "Read-only file system")
 )
 def test_an_error_or_what_led_to_it_tells_of_a_full_disk(error, said):
     assert no_room(error) is said
+
+
+STALE = OSError(errno.ESTALE, "Stale file handle")
+MISSING = FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+
+def test_a_disk_that_does_not_answer_is_told_from_a_missing_file(tmp_path):
+    assert out_of_reach(raised(RuntimeError(), cause=STALE), tmp_path) is STALE
+    assert out_of_reach(MISSING, tmp_path) is None
+    assert out_of_reach(MISSING, tmp_path / "gone") is MISSING
+    assert out_of_reach(ZeroDivisionError(), tmp_path / "gone") is None

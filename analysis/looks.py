@@ -1,0 +1,99 @@
+"""Seeds until decided: what the looks at complete cohorts have found. Pure.
+
+A p-value that is looked at again and again is no p-value any more. Each look may spend a share of the level
+(`sequential.shares`), so p / share is one at each look by itself, and by Bonferroni's inequality the least of these
+over the looks is one whenever the looking stops. Over components Holm's steps hold as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analysis.comparison import Contrast, decided, judge
+from analysis.schema import DECIDED
+from analysis.sequential import shares
+from analysis.statistics import Images
+
+__all__ = ["COLUMNS", "look", "spent", "verdicts"]
+
+COLUMNS = ("seeds", "variant", "difference", "p", "p_equivalent", "verdict")
+"""Of the looks so far: the seeds of the look, the variant of a comparison that it tested, what it found."""
+
+
+def look(
+    images: pd.DataFrame,
+    family: Sequence[Contrast],
+    seeds: Sequence[int],
+    earlier: pd.DataFrame,
+    *,
+    at: Sequence[int],
+    metric: str,
+    higher_is_better: bool | None,
+    margin: float | None = None,
+    images_are: Images = "these",
+) -> pd.DataFrame:
+    """Look at the first seeds, all of whose trials have ended, and return what is found, in the columns `COLUMNS`.
+
+    What an earlier look has decided is not tested again. A trial that broke down stays out, as in `judge`.
+
+    Args:
+        images: scores as for `judge`; of other seeds they do not matter.
+        family: the comparisons that were declared together.
+        seeds: those to look at; their number is one of `at`.
+        earlier: what earlier looks found; `COLUMNS`.
+        at: the numbers of seeds of all looks that were declared, the last one the most that there may be.
+        metric: the primary one.
+        higher_is_better: its direction.
+        margin: the smallest difference that matters; None: nothing is decided to be equivalent.
+        images_are: as for `judge`.
+
+    Raises:
+        StatisticsError: as `judge`.
+    """
+    table = judge(
+        images[images["seed"].isin(seeds)], family, metric=metric, higher_is_better=higher_is_better, margin=margin,
+        images_are=images_are,
+    )  # fmt: skip
+    over = set(earlier.loc[earlier["verdict"].isin(DECIDED), "variant"])
+    found = table.assign(seeds=len(seeds), verdict="")  # that of these seeds alone is none over all looks
+    found = found[~found["variant"].isin(over)]
+    both = pd.concat([earlier, found[list(COLUMNS)]], ignore_index=True)
+    told = verdicts(table, both, at=at, higher_is_better=higher_is_better).set_index("variant")["verdict"]
+    return found.assign(verdict=found["variant"].map(told))[list(COLUMNS)].reset_index(drop=True)
+
+
+def spent(found: pd.DataFrame, at: Sequence[int]) -> pd.DataFrame:
+    """Return for each variant the least of p / share over its looks, 1 at most: columns `p` and `p_equivalent`."""
+    share = found["seeds"].map(dict(zip(at, shares(at, at[-1]), strict=True)))
+    scaled = found[["p", "p_equivalent"]].astype(float).div(share, axis=0)
+    return scaled.groupby(found["variant"], sort=False).min().clip(upper=1.0)
+
+
+def verdicts(
+    table: pd.DataFrame, found: pd.DataFrame, *, at: Sequence[int], higher_is_better: bool | None
+) -> pd.DataFrame:
+    """Return rows of `judge` with the p-values, verdicts and notes that hold over all looks.
+
+    A verdict that a look has recorded is kept; where none has, the row is `undecided`. Added column: `look`, the seeds
+    at which the row was decided, 0 while it is open.
+
+    Args:
+        table: the declared family, of all data.
+        found: of the looks so far; `COLUMNS`.
+        at: as for `look`.
+        higher_is_better: as for `judge`.
+    """
+    p = spent(found, at).reindex(table["variant"])
+    over = decided(table.assign(p=p["p"].to_numpy(), p_equivalent=p["p_equivalent"].to_numpy()), higher_is_better)
+    recorded = found[found["verdict"].isin(DECIDED)].set_index("variant")
+    verdict = (
+        over["verdict"]
+        .astype(object)
+        .where(~over["variant"].isin(recorded.index), over["variant"].map(recorded["verdict"].astype(object)))
+    )
+    when = over["variant"].map(recorded["seeds"]).fillna(0).astype(int)
+    return over.assign(
+        p=table["p"].to_numpy(), p_equivalent=table["p_equivalent"].to_numpy(), verdict=verdict, look=when
+    )

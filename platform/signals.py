@@ -1,0 +1,56 @@
+"""Signals that end a study in order: SIGTERM and SIGHUP do as SIGINT does. Imports nothing that is slow."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+__all__ = ["interruptible", "kept"]
+
+ORDERLY = (signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP raise KeyboardInterrupt, or what else meets SIGINT: Tune has a handler of its own.
+
+    A signal that is ignored stays so: under `nohup` a study outlives its terminal.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with _handled(ORDERLY, interrupt):
+        yield
+
+
+@contextmanager
+def kept(pressed: list[int]) -> Iterator[None]:
+    """Note in `pressed` the signals that come in here, and raise KeyboardInterrupt, whatever handlers are put in place.
+
+    For what swallows exceptions, or answers SIGTERM in a way of its own, as Ray does while it starts.
+    """
+
+    def note(number: int, frame: FrameType | None) -> None:
+        pressed.append(number)
+        raise KeyboardInterrupt
+
+    try:
+        with _handled((signal.SIGINT, *ORDERLY), note):
+            yield
+    except SystemExit:  # Ray's answer to SIGTERM
+        raise KeyboardInterrupt from None
+
+
+@contextmanager
+def _handled(signals: tuple[signal.Signals, ...], handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+    before = {name: signal.signal(name, handler) for name in signals if signal.getsignal(name) is not signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        for name, old in before.items():
+            signal.signal(name, old)

@@ -1,0 +1,118 @@
+"""Studies whose seeds are trained until all is decided, simulated: what is planned, kept, and done again."""
+
+import pytest
+import yaml
+
+from platform.errors import SpecError
+from platform.plan import Looked, seeds_of
+from platform.simulation import KilledError, simulate
+from platform.spec_file import read
+from tests.platform.simulated import SPEC, everything, rows, study
+
+NOISE = {1: 0.1, 2: -0.2, 3: 0.05, 4: 0.15, 5: -0.1, 6: 0.2, 7: -0.05, 8: 0.0, 9: 0.1, 10: -0.15, 11: 0.12, 12: -0.02}
+
+
+def curve(settings, seed):
+    """Return the curve of a trial: without attention 3 dB are lost, the local discriminator makes no difference."""
+    lost = 3.0 if settings["generator"]["attention"] == "none" else 0.0
+    noise = NOISE[seed] if settings["local"]["discriminator"] else NOISE[seed % 12 + 1]
+    steps = range(settings["evaluate_every"], settings["steps"] + 1, settings["evaluate_every"])
+    return {step: {"eval/psnr_db": 20 - lost + 0.3 * noise + lost * 0.01 * seed, "eval/niqe": 5.0} for step in steps}
+
+
+def searchless(tmp_path, *settings, **sections):
+    spec = {key: value for key, value in SPEC.items() if key not in ("search", "confirm")}
+    seeds = {"start": 3, "max": 12, "until": "decided"}
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump({**spec, "seeds": seeds, **sections}))
+    return read(tmp_path / "spec.yaml", settings)
+
+
+def trained(folder):
+    query = "SELECT variant, count(*) FROM cell JOIN trial ON trial.number = cell.trial WHERE state = 'COMPLETED' "
+    return dict(rows(folder, query + "GROUP BY variant"))
+
+
+def looks(folder):
+    return rows(folder, "SELECT seeds, variant, verdict FROM look ORDER BY seeds, variant")
+
+
+def test_a_component_that_is_decided_gets_no_more_seeds(tmp_path):
+    simulate(searchless(tmp_path), tmp_path / "out", curve)
+    found = looks(tmp_path / "out")
+    assert found[:2] == [(3, "no_attention", "helps"), (3, "no_local_discriminator", "undecided")]
+    assert [row[:2] for row in found[2:]] == [(seeds, "no_local_discriminator") for seeds in (5, 8, 12)]
+    assert trained(tmp_path / "out") == {"baseline": 12, "no_attention": 3, "no_local_discriminator": 12}
+
+
+def test_all_decided_ends_the_study(tmp_path):
+    simulate(searchless(tmp_path, "analysis.matters={eval/psnr_db: 2}"), tmp_path / "out", curve)
+    assert looks(tmp_path / "out")[-1][2] == "equivalent"
+    assert max(trained(tmp_path / "out").values()) < 12
+
+
+def test_a_study_killed_anywhere_ends_in_the_same_tables(tmp_path):
+    found = searchless(tmp_path)
+    simulate(found, tmp_path / "out", curve)
+    for reports in (1, 29, 31, 90, 91, 133, 170):
+        try:
+            simulate(found, tmp_path / "killed", curve, reports=reports)
+        except KilledError:
+            continue
+    simulate(found, tmp_path / "killed", curve)
+    first, second = everything(tmp_path / "out"), everything(tmp_path / "killed")
+    assert looks(tmp_path / "out") == looks(tmp_path / "killed")
+    assert first["report"] == second["report"]
+    assert first["cell"] == second["cell"]
+
+
+def test_a_finished_study_is_not_looked_at_again(tmp_path):
+    found = searchless(tmp_path)
+    simulate(found, tmp_path / "out", curve)
+    before = rows(tmp_path / "out", "SELECT * FROM look")
+    job = simulate(found, tmp_path / "out", curve)
+    assert rows(tmp_path / "out", "SELECT * FROM look") == before
+    assert job.reason == ""
+
+
+def test_another_margin_looks_anew_and_is_a_deviation(tmp_path):
+    simulate(searchless(tmp_path), tmp_path / "out", curve)
+    simulate(searchless(tmp_path, "analysis.matters={eval/psnr_db: 2}"), tmp_path / "out", curve)
+    assert looks(tmp_path / "out")[:2] == [(3, "no_attention", "helps"), (3, "no_local_discriminator", "equivalent")]
+    ((said,),) = rows(tmp_path / "out", "SELECT text FROM deviation")
+    assert said.startswith("analysis.matters")
+
+
+def test_seeds_go_on_for_what_an_open_comparison_needs(tmp_path):
+    spec = searchless(tmp_path, "design=add-one-in").spec
+    looked = [
+        Looked(3, "bare", -3.0, 1e-9, None, "hurts"),
+        Looked(3, "only_attention", 3.0, 1e-9, None, "helps"),
+        Looked(3, "only_local_discriminator", 0.1, 0.4, None, "undecided"),
+    ]
+    assert seeds_of(spec, []) == dict.fromkeys(("baseline", "bare", "only_attention", "only_local_discriminator"), 3)
+    assert seeds_of(spec, looked) == {
+        "baseline": 3, "bare": 5, "only_attention": 3, "only_local_discriminator": 5,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [
+        ({"start": 2, "max": 12, "until": "decided"}, "seeds.start"),
+        ({"start": 5, "max": 5, "until": "decided"}, "expected max above start, got 5 and 5"),
+        ({"start": 3, "max": 9, "until": "done"}, "seeds.until"),
+        ({"start": 3, "max": 9, "until": "decided", "looks": [3, 8]}, "from start (3) to max (9), got [3, 8]"),
+        ({"max": 9, "until": "decided", "looks": [3, 3, 9]}, "expected growing numbers of seeds"),
+        ("many", "expected a number of seeds from 1 to"),
+    ],
+)
+def test_wrong_looks_are_refused_in_a_sentence(tmp_path, seeds, said):
+    with pytest.raises(SpecError) as found:
+        searchless(tmp_path, seeds=seeds)
+    assert said in str(found.value)
+    assert "[until]" not in str(found.value)
+
+
+def test_a_search_has_seeds_of_its_own(tmp_path):
+    with pytest.raises(SpecError, match="until decided goes without a search"):
+        study(tmp_path, seeds={"start": 3, "max": 12, "until": "decided"})

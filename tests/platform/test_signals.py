@@ -1,0 +1,61 @@
+"""Signals end a study in order, whatever it is doing: exit status 130 and the sentence how to go on."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from platform.signals import interruptible, kept
+from tests.platform.test_sweep import ROOT, command, lay_out
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_does_as_ctrl_c(name):
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        os.kill(os.getpid(), getattr(signal, name))
+    assert signal.getsignal(getattr(signal, name)) == signal.SIG_DFL
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` does
+    try:
+        with interruptible(), kept([]):
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_what_is_swallowed_is_noted(name):
+    pressed = []
+    with kept(pressed), contextlib.suppress(KeyboardInterrupt):
+        os.kill(os.getpid(), getattr(signal, name))
+    assert pressed == [getattr(signal, name)]
+
+
+def test_an_exit_that_another_handler_asks_for_is_an_interruption():
+    def asked():
+        with kept([]):
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        asked()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_study_that_is_ended_while_ray_starts_says_how_to_go_on(tmp_path):
+    folder = lay_out(tmp_path)
+    process = subprocess.Popen(command(folder), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    for line in process.stdout:
+        if "trials" in line:  # announced; Ray starts now
+            break
+    process.send_signal(signal.SIGTERM)
+    said = process.stdout.read()
+    assert process.wait(timeout=240) == 130, said
+    assert "To go on: python -m platform.sweep" in said or "to go on: python -m platform.sweep" in said
+    assert "Traceback" not in said
