@@ -18,8 +18,12 @@ import pandas as pd
 
 from analysis import schema
 from analysis.ledger import Ledger, StudyLike, open_ledger
+from analysis.looks import COLUMNS
 
-__all__ = ["load_curves", "load_events", "load_images", "load_references", "load_runs", "load_trials", "load_variants"]
+__all__ = [
+    "load_curves", "load_events", "load_images", "load_looks", "load_references", "load_runs", "load_trials",
+    "load_variants",
+]  # fmt: skip
 
 CELLS = "cell c JOIN trial t ON t.number = c.trial LEFT JOIN variant v ON v.name = c.variant"
 STAGE = "CASE c.stage WHEN 'fixed' THEN 0 WHEN 'search' THEN 1 ELSE 2 END"
@@ -210,6 +214,17 @@ def load_runs(study: StudyLike) -> pd.DataFrame:
     if rows and schema.BASELINE in names:
         rows = {schema.BASELINE: [1] * len(components), **rows}
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(components), dtype=int)
+
+
+def load_looks(study: StudyLike) -> pd.DataFrame:
+    """Return what the looks have found, where seeds are trained until all is decided; columns `analysis.looks.COLUMNS`.
+
+    Raises:
+        StudyError: if there is no such study, or its ledger cannot be read.
+    """
+    with open_ledger(study) as ledger:
+        table = ledger.frame(f"SELECT {', '.join(COLUMNS)} FROM look ORDER BY seeds, variant")
+    return table.astype(dict.fromkeys(("difference", "p", "p_equivalent"), float))
 
 
 def _places(ledger: Ledger, stage: str | None) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis import schema
 from analysis.errors import StudyError
+from analysis.sequential import schedule
 
 if TYPE_CHECKING:  # pandas takes half a second, which whoever reads plain rows need not wait for
     import pandas as pd
@@ -135,6 +136,7 @@ class Study:
         inert: for each variant, the settings of the full model that mean nothing any more under its own.
         design: as the spec has it: a word, or `{"fractional": resolution}`, or `{"orders": count}`.
         components: their names, in the spec's order.
+        looks: where seeds are trained until all is decided, the numbers of seeds at which that is looked at; else none.
         search: what the search was asked, or None: see `Search`.
         confirm: how its choices are confirmed, or None.
         expected: stage -> how many trials it has when the study is done.
@@ -156,6 +158,7 @@ class Study:
     inert: dict[str, list[str]] = field(default_factory=dict)
     design: str | dict[str, int] = "leave-one-out"
     components: tuple[str, ...] = ()
+    looks: tuple[int, ...] = ()
     search: Search | None = None
     confirm: Confirm | None = None
     expected: dict[str, int] = field(default_factory=dict)
@@ -280,6 +283,7 @@ def _study(connection: sqlite3.Connection, path: Path) -> Study:
         inert=facts.get("inert", {}),
         design=resolved.get("design", "leave-one-out"),
         components=tuple(resolved.get("components", {})),
+        looks=_looks(resolved.get("seeds")),
         search=_search(asked, resolved) if asked else None,
         confirm=Confirm(again["seeds"], again["sets"], again["digest"]) if asked and again else None,
         expected=facts.get("expected", {}),
@@ -287,6 +291,11 @@ def _study(connection: sqlite3.Connection, path: Path) -> Study:
         lock=(facts.get("lock") or {}).get("sha256", ""),
         exploratory=facts.get("exploratory") or {},
     )
+
+
+def _looks(seeds: Any) -> tuple[int, ...]:
+    """Return the numbers of seeds at the looks that a spec's `seeds` declares; none for seeds that are given."""
+    return tuple(seeds["looks"] or schedule(seeds["start"], seeds["max"])) if isinstance(seeds, Mapping) else ()
 
 
 def _device(resources: Mapping[str, Any], packing: Mapping[str, Any]) -> tuple[str, float]:

@@ -94,6 +94,11 @@ def verdicts(
         .where(~over["variant"].isin(recorded.index), over["variant"].map(recorded["verdict"].astype(object)))
     )
     when = over["variant"].map(recorded["seeds"]).fillna(0).astype(int)
-    return over.assign(
-        p=table["p"].to_numpy(), p_equivalent=table["p_equivalent"].to_numpy(), verdict=verdict, look=when
-    )
+    late = over["why"].mask(table["p"].notna() & over["p"].isna(), f"it waits for the look at {_next(found, at)} seeds")
+    return over.assign(p=table["p"], p_equivalent=table["p_equivalent"], verdict=verdict, look=when, why=late)
+
+
+def _next(found: pd.DataFrame, at: Sequence[int]) -> int:
+    """Return the seeds at the look that comes next; those at the last one where none does."""
+    done = 0 if found.empty else int(found["seeds"].max())
+    return next((seeds for seeds in at if seeds > done), at[-1])

@@ -14,7 +14,7 @@ import pandas as pd
 from analysis import wording
 from analysis.ledger import QUALITY, Metric, Study
 from analysis.records import Records, dated
-from analysis.schema import CONFIRM, DIVERGED, FAILED, PLANNED, RUNNING, SEARCH
+from analysis.schema import CONFIRM, DIVERGED, FAILED, FIXED, PLANNED, RUNNING, SEARCH
 from analysis.tables import Readings, Tables, metric_digits
 from analysis.wording import counted, number
 
@@ -105,7 +105,10 @@ def _images(readings: Readings) -> int:
 def notices(readings: Readings) -> list[tuple[str, str]]:
     """Return what a reader must know first: (heading, sentence)."""
     progress = [] if readings.study.search else _progress(readings)  # of a search `analysis.search_shown` tells
-    return [*progress, *_cautions(readings), *_mixtures(readings.records, readings.study)]
+    most = readings.study.expected.get(FIXED, len(readings.trials))
+    told = wording.saved(readings.study, readings.looks, len(readings.trials), most)
+    looks = [("Seeds until decided", told)] if told else []
+    return [*progress, *looks, *_cautions(readings), *_mixtures(readings.records, readings.study)]
 
 
 def variants_head(readings: Readings) -> str:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis import looks
 from analysis.comparison import Contrast, contrasts, judge
 from analysis.effects_tables import Effects, effects_of
 from analysis.effects_wording import said
 from analysis.failures import ENDINGS, UNTOUCHED, outcomes, scored_as_input
-from analysis.frames import load_events, load_images, load_references, load_runs, load_trials, load_variants
+from analysis.frames import load_events, load_images, load_looks, load_references, load_runs, load_trials, load_variants
 from analysis.ledger import Ledger, Study, StudyLike, open_ledger
 from analysis.records import Records, read_records
 from analysis.schema import CONFIRM, DIVERGED, FAILED
@@ -42,6 +43,7 @@ class Readings:
         stage: which one; `unit` is what its verdicts take as one observation (`analysis.stages`).
         variants: of the plan.
         runs: which components are there in each of them.
+        looks: what the looks have found, where seeds are trained until all is decided.
         plan: the trials of every stage.
         trials: those of this stage.
         images: their scores; in `confirm` on the images that the search never saw, where there are such.
@@ -54,6 +56,7 @@ class Readings:
     stage: str
     variants: pd.DataFrame
     runs: pd.DataFrame
+    looks: pd.DataFrame
     plan: pd.DataFrame
     trials: pd.DataFrame
     images: pd.DataFrame
@@ -116,6 +119,7 @@ def read(ledger: Ledger, stage: str) -> Readings:
         stage=stage,
         variants=load_variants(ledger),
         runs=load_runs(ledger),
+        looks=load_looks(ledger),
         plan=trials,
         trials=trials[trials["stage"] == stage].reset_index(drop=True),
         images=images.reset_index(drop=True),
@@ -309,7 +313,10 @@ def _judged(readings: Readings, images: pd.DataFrame, metric: str, *, verdicts: 
         return judge(images, family, metric=metric, higher_is_better=direction, margin=margin, images_are=study.images)
 
     if readings.effects is None:
-        return compared(readings.family)
+        table = compared(readings.family)
+        if not (verdicts and study.looks):
+            return table
+        return looks.verdicts(table, readings.looks, at=study.looks, higher_is_better=known.higher_is_better)
     table = readings.effects.judged(images, metric, verdicts=verdicts)
     return pd.concat([table, compared(readings.controls)], ignore_index=True) if readings.controls else table
 

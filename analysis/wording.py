@@ -16,7 +16,7 @@ from analysis.statistics import seeds_range
 __all__ = [
     "FULL", "bound", "brightening", "counted", "defect", "defects", "digits", "estimate", "event", "events",
     "exploratory", "first_steps", "interval", "label", "labels", "listed", "margin", "models", "number", "p_value",
-    "question", "sentence", "share", "unlocked",
+    "question", "saved", "sentence", "share", "unlocked",
 ]  # fmt: skip
 
 FULL, BARE = "full model", "bare model"
@@ -164,7 +164,30 @@ def sentence(
         over: what the difference is an average over, where it is one, with a comma.
     """
     lacks = f" In {row['partial']} of {counted(row['seeds'], unit)} a seed is missing." if row["partial"] else ""
-    return _said(row, study, decimals=decimals, family=family, unit=unit, over=over) + lacks
+    looked = f" Decided at the look at {row['look']} seeds." if row.get("look") else ""
+    return _said(row, study, decimals=decimals, family=family, unit=unit, over=over) + looked + lacks
+
+
+def saved(study: Study, looks: pd.DataFrame, trained: int, most: int) -> str:
+    """Say how far the looks are, what they saved, and what an early stop does to an estimate; nothing without looks.
+
+    Args:
+        study: what it asks.
+        looks: so far; `analysis.looks.COLUMNS`.
+        trained: trials of the plan so far.
+        most: trials if nothing were decided before the last look.
+    """
+    if not study.looks:
+        return ""
+    at = f"The comparisons are looked at after {listed([str(seeds) for seeds in study.looks])} seeds"
+    done = int(looks["seeds"].max()) if len(looks) else 0
+    if not done:
+        return f"{at}; no look has been taken yet."
+    return (
+        f"{at}, each look at a share of the level, so that all of them err as one test does; p (adjusted) is over all "
+        f"looks. The last look was at {done} seeds. {trained} of at most {most} trainings are planned, so "
+        f"{most - trained} are saved so far. What was decided early is estimated farther from zero than it is."
+    )
 
 
 def _said(row: Mapping[Any, Any], study: Study, *, decimals: int, family: int, unit: str, over: str) -> str:

@@ -1,8 +1,10 @@
 """Studies whose seeds are trained until all is decided, simulated: what is planned, kept, and done again."""
 
+import pandas as pd
 import pytest
 import yaml
 
+from analysis.report import write_report
 from platform.errors import SpecError
 from platform.plan import Looked, seeds_of
 from platform.simulation import KilledError, simulate
@@ -116,3 +118,23 @@ def test_wrong_looks_are_refused_in_a_sentence(tmp_path, seeds, said):
 def test_a_search_has_seeds_of_its_own(tmp_path):
     with pytest.raises(SpecError, match="until decided goes without a search"):
         study(tmp_path, seeds={"start": 3, "max": 12, "until": "decided"})
+
+
+def test_the_report_tells_of_the_looks(tmp_path):
+    folder = tmp_path / "out"
+    simulate(searchless(tmp_path), folder, curve)
+    verdicts = pd.read_csv(write_report(folder).with_name("verdicts.csv"))
+    primary = verdicts[verdicts["role"] == "primary"].set_index("component")
+    assert primary["verdict"].to_dict() == {"attention": "helps", "local_discriminator": "undecided"}
+    assert primary["look"].to_dict() == {"attention": 3, "local_discriminator": 0}
+    assert primary.loc["attention", "sentence"].endswith("Decided at the look at 3 seeds.")
+    said = folder.joinpath("report", "report.md").read_text()
+    assert "27 of at most 36 trainings are planned, so 9 are saved so far" in said
+
+
+def test_before_a_look_nothing_is_decided(tmp_path):
+    folder = tmp_path / "out"
+    with pytest.raises(KilledError):
+        simulate(searchless(tmp_path), folder, curve, reports=85)
+    verdicts = pd.read_csv(write_report(folder).with_name("verdicts.csv"))
+    assert verdicts["verdict"].isna().all()
