@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,13 +15,14 @@ ORDERLY = (signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise KeyboardInterrupt, or what else meets SIGINT: Tune has a handler of its own.
+    """Let SIGTERM and SIGHUP do what SIGINT does: raise KeyboardInterrupt or, while Tune runs, what its handler does.
 
     A signal that is ignored stays so: under `nohup` a study outlives its terminal.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        meets = signal.getsignal(signal.SIGINT)  # ignored where a shell put the study into the background
+        (meets if callable(meets) else signal.default_int_handler)(signal.SIGINT, frame)
 
     with _handled(ORDERLY, interrupt):
         yield

@@ -12,6 +12,16 @@ from platform.signals import interruptible, kept
 from tests.platform.test_sweep import ROOT, command, lay_out
 
 
+@pytest.fixture(autouse=True)
+def handlers():
+    """Meet signals as a new Python does, whatever this one's parent, or an earlier test, has made of them."""
+    first = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+    before = {name: signal.signal(name, handler) for name, handler in first.items()}
+    yield
+    for name, handler in before.items():
+        signal.signal(name, handler or signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_signal_does_as_ctrl_c(name):
     with pytest.raises(KeyboardInterrupt), interruptible():
@@ -27,6 +37,12 @@ def test_a_signal_that_is_ignored_stays_so():
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_study_in_the_background_whose_shell_ignores_ctrl_c_ends_with_sigterm():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
