@@ -88,7 +88,8 @@ def trained(study, variant):
 
 
 def files(folder):
-    return {path.name: path.read_bytes() for path in sorted((folder / "results" / "tiny" / "report").iterdir())}
+    report = folder / "results" / "tiny" / "report"
+    return {path.relative_to(report).as_posix(): path.read_bytes() for path in report.rglob("*") if path.is_file()}
 
 
 def test_every_trial_has_a_result_and_the_frames_hold_it(done):
