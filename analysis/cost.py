@@ -132,7 +132,7 @@ def _cost(key: str, taken: pd.DataFrame, weights: Mapping[str, float], row: Mapp
     """Return the columns of one cost."""
     by_seed = taken[key].unstack("variant").reindex(columns=list(weights))
     d = (by_seed * pd.Series(weights, dtype=float)).sum(axis=1, skipna=False).dropna().to_numpy(dtype=float)
-    cost, low, high = _interval(d)
+    cost, low, high = _interval(d, exact=not key.startswith("time/"))
     found: dict[str, Any] = {"": cost, "_low": low, "_high": high, "_seeds": len(d)}
     why = _undivided(row, weights, found)
     quotients = [row[name] / cost if not why else nan for name in ("benefit", "benefit_low", "benefit_high")]
@@ -140,12 +140,15 @@ def _cost(key: str, taken: pd.DataFrame, weights: Mapping[str, float], row: Mapp
     return {f"{key}{name}": value for name, value in found.items()}
 
 
-def _interval(d: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float, float, float]:
-    """Return the mean of a cost over seeds and its interval: exact if every seed has the same, else 3 seeds or more."""
+def _interval(d: np.ndarray[Any, np.dtype[np.float64]], *, exact: bool) -> tuple[float, float, float]:
+    """Return the mean of a cost over seeds and its interval, of 3 seeds or more.
+
+    With `exact`, as parameters are counted, one seed tells it: it is known exactly if every seed has the same.
+    """
     if not d.size:
         return nan, nan, nan
     mean = float(d.mean())
-    if np.ptp(d) <= 1e-9 * np.abs(d).max():
+    if exact and np.ptp(d) <= 1e-9 * np.abs(d).max():
         return mean, mean, mean
     if len(d) < SEEDS:
         return mean, nan, nan

@@ -94,11 +94,17 @@ def verdicts(
         .where(~over["variant"].isin(recorded.index), over["variant"].map(recorded["verdict"].astype(object)))
     )
     when = over["variant"].map(recorded["seeds"]).fillna(0).astype(int)
-    late = over["why"].mask(table["p"].notna() & over["p"].isna(), f"it waits for the look at {_next(found, at)} seeds")
-    return over.assign(p=table["p"], p_equivalent=table["p_equivalent"], verdict=verdict, look=when, why=late)
+    late = over["why"].mask(table["p"].notna() & over["p"].isna(), _waits(found, at))
+    failed = over["n_failed"].where(when == 0, (when - over["seeds"]).clip(lower=0))  # later seeds were never planned
+    return over.assign(
+        p=table["p"], p_equivalent=table["p_equivalent"], verdict=verdict, look=when, why=late, n_failed=failed
+    )
 
 
-def _next(found: pd.DataFrame, at: Sequence[int]) -> int:
-    """Return the seeds at the look that comes next; those at the last one where none does."""
+def _waits(found: pd.DataFrame, at: Sequence[int]) -> str:
+    """Say which look a comparison waits for that has not been tested yet."""
     done = 0 if found.empty else int(found["seeds"].max())
-    return next((seeds for seeds in at if seeds > done), at[-1])
+    ahead = next((seeds for seeds in at if seeds > done), None)
+    if ahead is None:
+        return f"the last look, at {done} seeds, had too few complete seeds of it, and there is no other"
+    return f"it waits for the look at {ahead} seeds"

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.comparison import LEVEL, Contrast, contrasts
 from analysis.ledger import QUALITY, Study
-from analysis.schema import BASELINE
+from analysis.schema import BASELINE, DECIDED
 from analysis.statistics import seeds_range
 
 __all__ = [
@@ -183,10 +183,16 @@ def saved(study: Study, looks: pd.DataFrame, trained: int, most: int) -> str:
     done = int(looks["seeds"].max()) if len(looks) else 0
     if not done:
         return f"{at}; no look has been taken yet."
+    told = looks[looks["verdict"].isin(DECIDED)]
+    over = done == study.looks[-1] or set(told["variant"]) == set(looks["variant"])
+    planned = f"{trained} of at most {most} trainings are planned" + (
+        f", so {most - trained} are saved" if over else " so far"
+    )
+    early = told[told["verdict"] != "equivalent"]["seeds"].lt(study.looks[-1]).any()
+    bias = " A difference that was decided early is estimated farther from zero than it is." if early else ""
     return (
         f"{at}, each look at a share of the level, so that all of them err as one test does; p (adjusted) is over all "
-        f"looks. The last look was at {done} seeds. {trained} of at most {most} trainings are planned, so "
-        f"{most - trained} are saved so far. What was decided early is estimated farther from zero than it is."
+        f"looks. The last look was at {done} seeds. {planned}.{bias}"
     )
 
 
@@ -201,16 +207,22 @@ def _said(row: Mapping[Any, Any], study: Study, *, decimals: int, family: int, u
     if row["verdict"] in ("helps", "hurts"):
         verb = "rises" if difference > 0 else "falls"
         near, far = sorted((abs(low), abs(high)))
-        reach = interval(near, far, decimals=decimals, signed=False)
+        crosses = low <= 0 <= high  # of a look's verdict, if trainings came later
+        reach = (
+            interval(low, high, decimals=decimals) if crosses else interval(near, far, decimals=decimals, signed=False)
+        )
         change = f"{verb} by {_quantity(abs(difference), study, decimals=decimals)} ({reach})"
-        return f"{opening} {change}{against}: {thing} {row['verdict']}."
+        later = ", by what that look saw: trainings came later" if crosses else ""
+        return f"{opening} {change}{against}: {thing} {row['verdict']}{later}."
     reach = interval(low, high, decimals=decimals)
     change = f"changes by {_quantity(difference, study, decimals=decimals, signed=True)} ({reach})"
     if row["verdict"] == "equivalent" and row["note"]:
         return f"{opening} {change}{against}: {row['note']} of {margin(study)}, so {thing} makes none that matters."
     if row["verdict"] == "equivalent":
         return f"{opening} {change}{against}, less than the {margin(study)} that matters: {thing} makes no difference."
-    doubt = f" among {counted(family, 'comparison')}" if row["p"] < LEVEL else ""
+    doubt = f" among {counted(family, 'comparison')}" if row["p"] < LEVEL and family > 1 else ""
+    if study.looks:
+        doubt = " at the share of the level that the looks may spend" if row["p"] < LEVEL else ""
     return f"{opening} {change}{against}: undecided{doubt}. {_outlook(row, study, family=family, unit=unit)}."
 
 

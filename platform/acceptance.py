@@ -80,10 +80,11 @@ def _most(track: Track, rules: Rules) -> int:
     return min(count, track.points or count) * seeds
 
 
-def looks_hold(study: Study, ledger: Ledger) -> bool:
-    """Whether what was found where seeds are trained until all is decided holds under this spec."""
-    before, after = ledger.spec() or {}, study.resolved()
-    return all(before.get(name) == after.get(name) for name in JUDGED)
+def looks_hold(study: Study, ledger: Ledger, digest: str) -> bool:
+    """Whether what was found where seeds are trained until all is decided holds under this spec, on these images."""
+    before, after, trained = ledger.spec() or {}, study.resolved(), ledger.cells()
+    same = all(before.get(name) == after.get(name) for name in JUDGED)
+    return same and all(trained.get((one.variant, one.seed), one.trial) == one.trial for one in cells(study, digest))
 
 
 def held(study: Study, ledger: Ledger, known: Mapping[str, Any], fixed: list[Cell]) -> bool:
@@ -103,16 +104,19 @@ def accept(study: Study, ledger: Ledger, known: Mapping[str, Any], fixed: list[C
         fixed: the cells of the fixed stage.
         now: seconds since 1970.
     """
-    images = fixed[0].data
+    images, looks = fixed[0].data, looks_hold(study, ledger, fixed[0].data)
+    confirming = (known["confirm"] or {}).get("digest", images)
     before, resolved = ledger.spec(), study.resolved()
     planned = {(cell.variant, cell.seed): cell.trial for cell in fixed}
     changes, paths = [], []
     if before and ledger.started():
         same = {
-            "same_images": ledger.get("digest") == images,
+            "same_images": _images(ledger) == [images, confirming],
             "same_trials": _same_trials(ledger.cells(), planned),
         }
         changes, paths = deviations(before, resolved, **same), changed(before, resolved, **same)
+        if not same["same_images"] and not any(path.startswith("data") for path in paths):
+            changes.append("data: the images are others than they were, under the same names")
     revision = revised(study, ledger.suggestions(), ledger, images)
     changes += revision.sentences if before != resolved else []
     source = dict(study.trainer.provenance(study.data))
@@ -124,7 +128,7 @@ def accept(study: Study, ledger: Ledger, known: Mapping[str, Any], fixed: list[C
             "trainer": study.spec.trainer,
             **known,
             "search": search,
-            **_lock(study, ledger, images, paths),
+            **_lock(study, ledger, [images, confirming], paths),
             "digest": images,
             "data": source,
             "metric_settings": measured,
@@ -132,14 +136,20 @@ def accept(study: Study, ledger: Ledger, known: Mapping[str, Any], fixed: list[C
     )
     ledger.accept(
         resolved, variants(study.spec), [*fixed, *revision.cells], suggestions=revision.suggestions, changes=changes,
-        now=now, looks_hold=looks_hold(study, ledger),
+        now=now, looks_hold=looks,
     )  # fmt: skip
     trainer, data = study.trainer, study.data
     ledger.show(dict.fromkeys([*trainer.scenes(data), *trainer.scenes(trainer.confirming(data))]))
     return changes
 
 
-def _lock(study: Study, ledger: Ledger, images: str, paths: Sequence[str]) -> dict[str, Any]:
+def _images(ledger: Ledger) -> list[str]:
+    """Return the digests of the images that the ledger holds: of the study, and of those that confirm."""
+    own = str(ledger.get("digest"))
+    return [own, (ledger.get("confirm") or {}).get("digest", own)]
+
+
+def _lock(study: Study, ledger: Ledger, images: list[str], paths: Sequence[str]) -> dict[str, Any]:
     """Return the lock on the plan of the analysis, what was ever changed since, and which verdicts that touches.
 
     Before the first trial the lock follows the spec. A ledger that had begun without one is locked as it began.
@@ -147,7 +157,7 @@ def _lock(study: Study, ledger: Ledger, images: str, paths: Sequence[str]) -> di
     Args:
         study: the checked spec.
         ledger: as it is before it holds this spec.
-        images: their digest.
+        images: the digests of those of the study, and of those that confirm.
         paths: the settings that this spec changes.
     """
     directions = {metric.key: metric.higher_is_better for metric in study.trainer.METRICS}
@@ -157,7 +167,7 @@ def _lock(study: Study, ledger: Ledger, images: str, paths: Sequence[str]) -> di
     if first is None:
         lock = {"sha256": digest(plan), "plan": plan}
     elif lock is None:
-        begun = locked(first, images=ledger.get("digest"), direction=directions.get(first["analysis"]["primary"]))
+        begun = locked(first, images=_images(ledger), direction=directions.get(first["analysis"]["primary"]))
         lock, earlier = {"sha256": digest(begun), "plan": begun}, changed(first, ledger.spec() or first)
     unlocked = sorted({*earlier, *paths}) if first else []
     return {"lock": lock, "unlocked": unlocked, "exploratory": exploratory(lock["plan"], plan, unlocked)}
@@ -177,7 +187,7 @@ def _same_trials(held: Mapping[tuple[str, int], str], planned: Mapping[tuple[str
 
 def fixed_cells(study: Study, ledger: Ledger, digest: str) -> list[Cell]:
     """Return the cells of the fixed stage so far, under this spec."""
-    return cells(study, digest, ledger.looked() if looks_hold(study, ledger) else ())
+    return cells(study, digest, ledger.looked() if looks_hold(study, ledger, digest) else ())
 
 
 def all_cells(study: Study, ledger: Ledger, digest: str) -> list[Cell]:

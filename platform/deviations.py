@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from analysis.sequential import schedule
 from platform.errors import shown
 
 __all__ = ["changed", "deviations", "digest", "exploratory", "locked"]
@@ -66,15 +67,21 @@ def changed(
     return whole + counted
 
 
-def locked(resolved: Mapping[str, Any], *, images: str, direction: bool | None) -> dict[str, Any]:
+def locked(resolved: Mapping[str, Any], *, images: list[str], direction: bool | None) -> dict[str, Any]:
     """Return what of a spec is locked at the first trial.
 
     Args:
         resolved: the spec.
-        images: the digest of the images.
+        images: the digests of the images of the study, and of those that confirm.
         direction: whether more of the primary metric is better; None if it has no direction.
     """
-    return {name: resolved[name] for name in LOCKED if name in resolved} | {DATA: images, DIRECTION: direction}
+    plan = {name: resolved[name] for name in LOCKED if name in resolved}
+    seeds = plan.get("seeds")
+    if isinstance(seeds, list) and seeds == list(range(1, len(seeds) + 1)):  # seeds 1, 2 and 3 are 3 seeds
+        plan["seeds"] = len(seeds)
+    elif isinstance(seeds, Mapping):
+        plan["seeds"] = {**seeds, "looks": seeds["looks"] or schedule(seeds["start"], seeds["max"])}
+    return plan | {DATA: images, DIRECTION: direction}
 
 
 def digest(plan: Mapping[str, Any]) -> str:
@@ -99,7 +106,7 @@ def exploratory(lock: Mapping[str, Any], plan: Mapping[str, Any], paths: Iterabl
     """
     old, new = _flat(lock), _flat(plan)
     found: dict[str, list[str]] = {}
-    for path in sorted({DIRECTION, *(DATA if path.startswith(f"{DATA}.") else path for path in paths)}):
+    for path in sorted({DIRECTION, DATA, *(DATA if path.startswith(f"{DATA}.") else path for path in paths)}):
         there, here = (lock, plan) if path in WHOLE else (old, new)
         same = there.get(path, _NOTHING) == here.get(path, _NOTHING)
         if same or path.partition(".")[0] not in (*LOCKED, DATA, DIRECTION) or _of_another_metric(path, lock, plan):

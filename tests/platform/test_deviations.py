@@ -58,8 +58,8 @@ def test_another_model_to_compare_with_is_none(tmp_path):
     assert deviations(study(tmp_path).resolved(), after.resolved()) == []
 
 
-def plan_of(found, images="d" * 32, *, direction=True):
-    return locked(found.resolved(), images=images, direction=direction)
+def plan_of(found, images="d" * 32, *, confirming=None, direction=True):
+    return locked(found.resolved(), images=[images, confirming or images], direction=direction)
 
 
 def touched(tmp_path, *settings, text=SMALL):
@@ -206,3 +206,17 @@ def test_a_ledger_that_began_without_a_lock_is_locked_as_it_began(opened):
     assert opened.ledger.get("exploratory") == {
         "": ["seeds: 2 became 3"], "sfp": ["components.sfp.loss.sfp_global: nothing became 0"],
     }  # fmt: skip
+
+
+def test_other_images_under_the_same_names_make_every_verdict_exploratory(tmp_path):
+    found = study(tmp_path)
+    assert list(exploratory(plan_of(found), plan_of(found, "e" * 32), [])) == [""]
+    assert list(exploratory(plan_of(found), plan_of(found, confirming="e" * 32), [])) == [""]
+
+
+def test_the_same_seeds_written_otherwise_touch_nothing(tmp_path):
+    counted, listed = study(tmp_path), study(tmp_path, "seeds=[1, 2]")
+    assert exploratory(plan_of(counted), plan_of(listed), ["seeds"]) == {}
+    default = study(tmp_path, "seeds={start: 3, max: 5, until: decided}")
+    spelt = study(tmp_path, "seeds={start: 3, max: 5, until: decided, looks: [3, 5]}")
+    assert exploratory(plan_of(default), plan_of(spelt), ["seeds.looks"]) == {}

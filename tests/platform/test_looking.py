@@ -5,6 +5,7 @@ import pytest
 import yaml
 
 from analysis.report import write_report
+from platform import simulation
 from platform.errors import SpecError
 from platform.plan import Looked, seeds_of
 from platform.simulation import KilledError, simulate
@@ -129,7 +130,7 @@ def test_the_report_tells_of_the_looks(tmp_path):
     assert primary["look"].to_dict() == {"attention": 3, "local_discriminator": 0}
     assert primary.loc["attention", "sentence"].endswith("Decided at the look at 3 seeds.")
     said = folder.joinpath("report", "report.md").read_text()
-    assert "27 of at most 36 trainings are planned, so 9 are saved so far" in said
+    assert "27 of at most 36 trainings are planned, so 9 are saved." in said
 
 
 def test_before_a_look_nothing_is_decided(tmp_path):
@@ -138,3 +139,33 @@ def test_before_a_look_nothing_is_decided(tmp_path):
         simulate(searchless(tmp_path), folder, curve, reports=85)
     verdicts = pd.read_csv(write_report(folder).with_name("verdicts.csv"))
     assert verdicts["verdict"].isna().all()
+
+
+def test_other_images_are_looked_at_anew_and_said(tmp_path, monkeypatch):
+    folder, found = tmp_path / "out", searchless(tmp_path)
+    simulate(found, folder, curve)
+    monkeypatch.setattr(simulation, "DIGEST", "others")
+    simulate(found, folder, lambda settings, seed: {step: {**one, "eval/psnr_db": 40 - one["eval/psnr_db"]}
+                                                    for step, one in curve(settings, seed).items()})  # fmt: skip
+    assert looks(folder)[0] == (3, "no_attention", "hurts")
+    assert ("data: the images are others than they were, under the same names",) in rows(
+        folder, "SELECT text FROM deviation"
+    )
+    sentences = pd.read_csv(write_report(folder).with_name("verdicts.csv"))["sentence"].dropna()
+    assert all("Exploratory" in one for one in sentences)
+
+
+def test_nothing_is_saved_while_all_is_open(tmp_path):
+    folder = tmp_path / "out"
+
+    def flat(settings, seed):
+        noise = NOISE[seed % 12 + 1] if settings["generator"]["attention"] == "none" else NOISE[seed]
+        value = 20 + (noise if settings["local"]["discriminator"] else NOISE[(seed + 4) % 12 + 1])
+        return {step: {"eval/psnr_db": value, "eval/niqe": 5.0} for step in range(10, 101, 10)}
+
+    with pytest.raises(KilledError):
+        simulate(searchless(tmp_path), folder, flat, reports=95)
+    write_report(folder)
+    said = folder.joinpath("report", "report.md").read_text()
+    assert "15 of at most 36 trainings are planned so far." in said
+    assert "saved" not in said
