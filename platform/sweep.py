@@ -415,6 +415,8 @@ def _check_moved(ledger: Ledger, storage: Path) -> None:
         SweepError: naming both.
     """
     recorded = Path(str(ledger.get("storage") or storage))
+    if ledger.get("storage") == ledger.get("folder"):
+        recorded = ledger.folder  # the study's own, which may have been moved with it
     before = recorded / "trials"
     if recorded != storage and before.is_dir() and any(before.iterdir()) and not (storage / "trials").is_dir():
         raise SweepError(
