@@ -8,11 +8,13 @@ from analysis.ledger import Study
 from analysis.schema import COMPLETED
 from analysis.wording import counted
 
-__all__ = ["ALIGNMENT", "MARK", "NIQE", "alignment", "cautions", "marked", "spread"]
+__all__ = ["ALIGNMENT", "MARK", "NEAR", "NIQE", "alignment", "cautions", "marked", "spread"]
 
 NIQE = "eval/niqe"
 ALIGNMENT = 0.2
 """NIQE cuts an image into blocks of 96 x 96; leaving out 8 to 32 rows and columns moves it by 0.1 to 0.2."""
+_MOVES = f"NIQE moves by 0.1 to {ALIGNMENT:g} when an image is only cut elsewhere"
+NEAR = f"{_MOVES}: rows so near to each other are not told apart by it."
 MARK = "\u2020"
 WEIGHTS = "config/vgg.weights"
 
@@ -48,9 +50,7 @@ def alignment(difference: float, metric: str) -> str:
     """Say that a difference in NIQE lies within what a mere shift of the image would do; else nothing."""
     if metric != NIQE or not abs(difference) <= ALIGNMENT:
         return ""
-    return (
-        f"NIQE moves by 0.1 to {ALIGNMENT:g} when an image is only cut elsewhere: so small a difference says nothing."
-    )
+    return f"{_MOVES}: so small a difference says nothing."
 
 
 def marked(text: str, difference: float, metric: str) -> str:

@@ -15,6 +15,7 @@ from analysis.wording import estimate, number
 __all__ = ["LUMINANCE", "MATCHED", "PSNR", "Companion", "companions", "conflict"]
 
 PSNR, MATCHED, LUMINANCE = "eval/psnr_db", "eval/psnr_matched_db", "eval/luminance_error_levels"
+VARIANT, EFFECT = "The variant is", "The component makes the images"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,9 @@ def companions(
     }
 
 
-def conflict(psnr: Mapping[Any, Any], matched: Mapping[Any, Any], *, nearer: bool | None = None) -> tuple[str, bool]:
+def conflict(
+    psnr: Mapping[Any, Any], matched: Mapping[Any, Any], *, nearer: bool | None = None, of: str = VARIANT
+) -> tuple[str, bool]:
     """Say what it means that PSNR and brightness-matched PSNR differ in sign ('' if they do not), and if it is clear.
 
     It is clear if both intervals exclude zero.
@@ -64,6 +67,7 @@ def conflict(psnr: Mapping[Any, Any], matched: Mapping[Any, Any], *, nearer: boo
         psnr: `difference`, `low` and `high`, which are NaN where there is no interval.
         matched: the same of the brightness-matched PSNR.
         nearer: whether the variant's mean luminance is nearer to the reference's; None if unknown.
+        of: what makes the difference, as the sentence begins.
     """
     change, structure = psnr["difference"], matched["difference"]
     if not isfinite(change) or not isfinite(structure) or change * structure >= 0:
@@ -76,7 +80,7 @@ def conflict(psnr: Mapping[Any, Any], matched: Mapping[Any, Any], *, nearer: boo
     what = "better" if change > 0 else "worse"
     light = f" (its mean luminance is {'nearer to' if nearer else 'farther from'} the reference\u2019s)"
     light = light if nearer is not None and nearer == (change > 0) else ""
-    return f"{opening}. The variant is {what} in brightness{light}, not in structure.", True
+    return f"{opening}. {of} {what} in brightness{light}, not in structure.", True
 
 
 def _companion(
@@ -89,7 +93,8 @@ def _companion(
     before, after = (levels.get(psnr[name], float("nan")) for name in ("compared_to", "variant"))
     known = isfinite(before) and isfinite(after)
     nearer = abs(after) < abs(before) if known and abs(after) != abs(before) else None
-    text, clear = conflict(psnr, matched, nearer=nearer) if matched is not None else ("", False)
+    of = VARIANT if psnr["compared_to"] else EFFECT
+    text, clear = conflict(psnr, matched, nearer=nearer, of=of) if matched is not None else ("", False)
     return Companion(_matched(matched, decimals), _luminance(luminance, (before, after), decimals), text, clear)
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.cube import Cube, cube_of, differences, observed, units
+from analysis import statistics
+from analysis.cube import Cube, arms, cube_of, differences, observed, units
 from analysis.errors import StatisticsError
 from analysis.schema import BASELINE
-from analysis.statistics import Estimate, Floats, Images, hedges, holm, paired
+from analysis.statistics import Estimate, Floats, Images, hedges, holm
 
 __all__ = [
     "BELOW", "EMPTY", "LEVEL", "REPEATS", "SCENES", "SEEDS", "Contrast", "compare", "contrasts", "decided",
@@ -65,6 +66,7 @@ def compare(
     baseline: str = BASELINE,
     margin: float | None = None,
     images_are: Images = "these",
+    paired: bool = True,
     family: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Compare every other variant in `images` with `baseline`, from which each lacks one component.
@@ -78,6 +80,7 @@ def compare(
         baseline: the variant that has every component.
         margin: the smallest difference that matters, in the metric's unit; None gives no `equivalent`.
         images_are: as for `judge`.
+        paired: as for `judge`.
         family: the variants that were declared together, for whose number p-values are adjusted (Holm), even where one
             of them has no scores; by default those in the frame. Others have an interval for themselves, no verdict.
 
@@ -88,7 +91,7 @@ def compare(
     declared = present if family is None else list(family)
     if baseline in declared or len(set(declared)) < len(declared):
         raise StatisticsError(f"family: expected each variant but {baseline!r}, once, got {', '.join(declared)}")
-    options: dict[str, Any] = {"metric": metric, "margin": margin, "images_are": images_are}
+    options: dict[str, Any] = {"metric": metric, "margin": margin, "images_are": images_are, "paired": paired}
     table = judge(images, [Contrast(one, baseline) for one in declared], higher_is_better=higher_is_better, **options)
     others = [Contrast(one, baseline) for one in present if one not in declared]
     if not others:
@@ -109,6 +112,7 @@ def judge(
     higher_is_better: bool | None,
     margin: float | None = None,
     images_are: Images = "these",
+    paired: bool = True,
 ) -> pd.DataFrame:
     """Compare variants, paired by seed and image, and judge the component by which they differ.
 
@@ -123,6 +127,10 @@ def judge(
         higher_is_better: its direction; None gives intervals but no verdicts.
         margin: the smallest difference that matters, in the metric's unit; None gives no `equivalent`.
         images_are: with `sample` the unit is the scene, and 7 scenes or more are needed.
+        paired: whether equal seeds of two variants are a pair. If not, each variant has its own complete seeds (Welch
+            for their part), `seeds` is the smaller number of the two, `n_failed` counts the seeds of either without
+            every image, and `effect` is in deviations of a difference of two trainings. Choose it before the scores
+            are seen.
 
     Returns:
         A row for each comparison: the `Contrast`; `difference` (variant minus compared_to, in the metric's unit) with
@@ -137,7 +145,8 @@ def judge(
         StatisticsError: if the frame lacks a column, has more than one stage, or a trial's image twice.
     """
     cube = cube_of(images, metric)
-    rows = [{**asdict(one), **_row(cube, one, margin=margin, images_are=images_are)} for one in family]
+    compared = _pair if paired else _apart
+    rows = [{**asdict(one), **_row(compared(cube, one, images_are), cube, margin, images_are)} for one in family]
     table = decided(pd.DataFrame(rows, columns=[*Contrast.__annotations__, *EMPTY]), higher_is_better)
     if higher_is_better is None:
         table["why"] = table["why"].where(table["low"].isna(), f"{metric} has no direction, so there is no verdict")
@@ -164,21 +173,74 @@ def seed_differences(
     return {name: d.mean(axis=1) for name, d in found.items() if d.size}
 
 
-def _row(cube: Cube, contrast: Contrast, *, margin: float | None, images_are: Images) -> dict[str, Any]:
-    """Return the numbers of one comparison, and why some are missing."""
+@dataclass(frozen=True)
+class _Compared:
+    """What the seeds say of one comparison.
+
+    Args:
+        arms: the differences, (seeds, units); or the scores of either variant where their seeds are no pairs.
+        n_failed: as `judge` has it.
+        partial: as `judge` has it.
+        missing: why there is nothing.
+    """
+
+    arms: Sequence[Floats]
+    n_failed: int
+    partial: int
+    missing: str
+
+    @property
+    def seeds(self) -> int:
+        """The fewest seeds."""
+        return min(map(len, self.arms))
+
+    @property
+    def difference(self) -> float:
+        """The difference of the means."""
+        return float(self.arms[0].mean() - (self.arms[1].mean() if len(self.arms) > 1 else 0.0))
+
+    @property
+    def replicates(self) -> float:
+        """How many seeds of either would tell the difference as well, if all vary alike."""
+        counts = [len(arm) for arm in self.arms]
+        return float(counts[0] if len(counts) == 1 else 2 * counts[0] * counts[1] / sum(counts))
+
+    def estimate(self, images_are: Images) -> Estimate:
+        """Return the estimate of the difference."""
+        return (statistics.unpaired if len(self.arms) > 1 else statistics.paired)(*self.arms, images=images_are)
+
+
+def _pair(cube: Cube, contrast: Contrast, images_are: Images) -> _Compared:
     pairs, missing = differences(cube, contrast.variant, contrast.compared_to)
-    counts = pairs.groupby(level="observation").size()
     d = units(observed(pairs), cube, images_are)
-    scenes, n_failed = len(set(cube.scenes)), len(cube.seeds) - len(d)
-    row = {**EMPTY, "seeds": len(d), "images": len(cube.images), "scenes": scenes, "n_failed": n_failed}
-    row["partial"] = int((counts < cube.seeds.reindex(counts.index)).sum())
-    if d.size == 0:
-        return {**row, "why": missing}
-    row["difference"] = _rounded(float(d.mean()), cube)
-    few = few_units(len(d), cube.unit) or (few_scenes(scenes) if images_are == "sample" else "")
+    return _Compared([d], len(cube.seeds) - len(d), _partial(cube, pairs), missing)
+
+
+def _apart(cube: Cube, contrast: Contrast, images_are: Images) -> _Compared:
+    found, missing = arms(cube, contrast.variant, contrast.compared_to)
+    there = [len(cube.scores[name]) for name in (contrast.variant, contrast.compared_to) if name in cube.scores]
+    scores = [units(observed(one), cube, images_are) for one in found]
+    return _Compared(scores, sum(there) - sum(map(len, found)), sum(_partial(cube, one) for one in found), missing)
+
+
+def _partial(cube: Cube, scores: pd.DataFrame) -> int:
+    """Return how many observations lack one of their seeds."""
+    counts = scores.groupby(level="observation").size()
+    return int((counts < cube.seeds.reindex(counts.index)).sum())
+
+
+def _row(found: _Compared, cube: Cube, margin: float | None, images_are: Images) -> dict[str, Any]:
+    """Return the numbers of one comparison, and why some are missing."""
+    scenes = len(set(cube.scenes))
+    row = {**EMPTY, "seeds": found.seeds, "images": len(cube.images), "scenes": scenes}
+    row |= {"n_failed": found.n_failed, "partial": found.partial}
+    if found.seeds == 0 or not cube.images:
+        return {**row, "why": found.missing}
+    row["difference"] = _rounded(found.difference, cube)
+    few = few_units(found.seeds, cube.unit) or (few_scenes(scenes) if images_are == "sample" else "")
     if few:
         return {**row, "why": few}
-    return {**row, **numbers(_estimate(d, cube, images_are), len(d), margin=margin, unit=cube.unit)}
+    return {**row, **numbers(_estimate(found, cube, images_are), found.replicates, margin=margin, unit=cube.unit)}
 
 
 def numbers(estimate: Estimate, seeds: float, *, margin: float | None, unit: str) -> dict[str, Any]:
@@ -212,11 +274,12 @@ def decided(rows: pd.DataFrame, higher_is_better: bool | None) -> pd.DataFrame:
     return table
 
 
-def _estimate(d: Floats, cube: Cube, images_are: Images) -> Estimate:
+def _estimate(found: _Compared, cube: Cube, images_are: Images) -> Estimate:
     """Return the estimate of a contrast; what rounding alone makes of equal scores is no difference and no spread."""
-    found = paired(d, images=images_are)
-    variance = found.seeds[0] if float(np.ptp(d.mean(axis=1))) > cube.rounding else 0.0
-    return replace(found, difference=_rounded(found.difference, cube), seeds=(variance, found.seeds[1]))
+    estimate = found.estimate(images_are)
+    varies = any(float(np.ptp(arm.mean(axis=1))) > cube.rounding for arm in found.arms)
+    variance = estimate.seeds[0] if varies else 0.0
+    return replace(estimate, difference=_rounded(estimate.difference, cube), seeds=(variance, estimate.seeds[1]))
 
 
 def _rounded(difference: float, cube: Cube) -> float:

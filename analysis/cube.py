@@ -13,7 +13,7 @@ import pandas as pd
 from analysis.errors import StatisticsError
 from analysis.statistics import Floats, Images
 
-__all__ = ["Cube", "cube_of", "differences", "observed", "units"]
+__all__ = ["Cube", "arms", "cube_of", "differences", "observed", "units"]
 
 ROUNDING = 1e-12
 """What differs by less than this share of the largest score is the same."""
@@ -74,17 +74,40 @@ def cube_of(images: pd.DataFrame, metric: str) -> Cube:
 
 def differences(cube: Cube, variant: str, compared_to: str) -> tuple[pd.DataFrame, str]:
     """Return variant minus compared_to, complete seeds x images by observation and seed, and why there are none."""
-    absent = [name for name in (variant, compared_to) if name not in cube.scores]
-    if absent or not cube.images:
-        reason = f"no completed trial of {' and of '.join(absent)}" if absent else f"no image has {cube.metric}"
+    reason = _nothing_known(cube, variant, compared_to)
+    if reason:
         return _nothing(cube), reason
     scores, others = (cube.scores[name] for name in (variant, compared_to))
     shared = scores.index.intersection(others.index).sort_values()
     d = scores.loc[shared] - others.loc[shared]
-    holes = d.isna()
-    missing = [cube.images[place] for place in np.flatnonzero(holes.any(axis=0))]
-    reason = f"{cube.metric} is missing for {_named(missing)}" if missing else f"no {cube.unit} is completed for both"
-    return d[~holes.any(axis=1)], reason
+    return _complete(d), _missing(d, cube) or f"no {cube.unit} is completed for both"
+
+
+def arms(cube: Cube, variant: str, compared_to: str) -> tuple[list[pd.DataFrame], str]:
+    """Return the scores of either variant, complete seeds x images by observation and seed, and why there are none."""
+    reason = _nothing_known(cube, variant, compared_to)
+    if reason:
+        return [_nothing(cube)] * 2, reason
+    scores = [cube.scores[name] for name in (variant, compared_to)]
+    return [_complete(one) for one in scores], _missing(pd.concat(scores), cube)
+
+
+def _nothing_known(cube: Cube, variant: str, compared_to: str) -> str:
+    """Return why two variants cannot be compared at all; nothing if they can."""
+    absent = [name for name in (variant, compared_to) if name not in cube.scores]
+    if absent:
+        return f"no completed trial of {' and of '.join(absent)}"
+    return "" if cube.images else f"no image has {cube.metric}"
+
+
+def _complete(scores: pd.DataFrame) -> pd.DataFrame:
+    return scores[scores.notna().all(axis=1)]
+
+
+def _missing(scores: pd.DataFrame, cube: Cube) -> str:
+    """Say which images some seed lacks; nothing if none does."""
+    missing = [cube.images[place] for place in np.flatnonzero(scores.isna().any(axis=0))]
+    return f"{cube.metric} is missing for {_named(missing)}" if missing else ""
 
 
 def _nothing(cube: Cube) -> pd.DataFrame:

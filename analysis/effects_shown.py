@@ -16,7 +16,7 @@ from analysis.effects_wording import differing, method, said, spoken, told, tota
 from analysis.ledger import StudyLike, open_ledger
 from analysis.search_shown import Grid
 from analysis.stages import verdict_stage
-from analysis.tables import Readings, metric_digits, read
+from analysis.tables import Readings, families, metric_digits, read
 from analysis.wording import counted, estimate, number, p_value
 
 __all__ = ["EffectsPart", "effects_part", "effects_table", "load_effects"]
@@ -73,6 +73,7 @@ def load_effects(study: StudyLike) -> pd.DataFrame:
     `p_adjusted` (Holm, among the rows of the same estimand), `p_equivalent`, `p_equivalent_adjusted`, `deviation`,
     `effect` (standardised), `sampling`, `seeds`, `images`, `scenes`, `n_failed`, `verdict`, `note`, `why`: see
     `analysis.factorial_effects`; `sentence`. No rows where the ledger does not say which components variants lack.
+    Where seeds are trained until all is decided, `look`: the seeds at which a primary row was decided, 0 if none was.
 
     Args:
         study: a study's folder, or its name under `results`.
@@ -89,10 +90,21 @@ def effects_table(readings: Readings) -> pd.DataFrame:
     effects = readings.credits
     if effects is None:
         return pd.DataFrame(columns=[*COLUMNS, "sentence"])
-    table = effects.table(readings.judged)
+    table = _over_looks(readings, effects.table(readings.judged))
     decimals = metric_digits(readings, readings.study.primary)
     rows = table.to_dict("records")
     return table.assign(sentence=[said(row, effects, decimals=decimals, unit=readings.unit) for row in rows])
+
+
+def _over_looks(readings: Readings, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with the verdicts that hold over all looks, where seeds are trained until all is decided."""
+    primary = table["role"] == "primary"
+    if not (readings.study.looks and primary.any()):
+        return table
+    judged, *_ = families(readings, readings.judged, readings.study.primary)
+    told = readings.over_looks(judged).assign(metric=readings.study.primary, role="primary")
+    rows = pd.concat([told, table[~primary].assign(look=0)], ignore_index=True)
+    return rows[[*COLUMNS, "look"]]
 
 
 def effects_part(readings: Readings, table: pd.DataFrame) -> EffectsPart | None:

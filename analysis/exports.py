@@ -14,7 +14,8 @@ import pyarrow
 from pyarrow import parquet as writer
 
 from analysis.cost_shown import CostPart
-from analysis.latex import cost_tex, variants_tex, verdicts_tex
+from analysis.latex import cost_tex, outlook_tex, variants_tex, verdicts_tex
+from analysis.outlook_shown import OutlookPart
 from analysis.printable import csv
 from analysis.schema import COMPLETED
 from analysis.tables import Readings, Tables
@@ -27,21 +28,27 @@ Key = tuple[str, str, str, str, tuple[str, ...]]
 
 
 def exports(
-    readings: Readings, tables: Tables, frames: Mapping[str, pd.DataFrame], cost: CostPart | None
+    readings: Readings,
+    tables: Tables,
+    frames: Mapping[str, pd.DataFrame],
+    cost: CostPart | None,
+    outlook: OutlookPart | None,
 ) -> dict[str, bytes]:
-    """Return files by name: `<frame>.parquet`, `variants.tex`, `verdicts.tex`, `cost.tex` and `trace.csv`.
+    """Return files by name: `<frame>.parquet`, `variants.tex`, `verdicts.tex`, `cost.tex`, `outlook.tex`, `trace.csv`.
 
     Args:
         readings: of the ledger, one stage.
         tables: computed from them.
         frames: what is written as CSV, by name.
         cost: what is told of costs.
+        outlook: what is told of seeds and hours to come.
     """
     files = {f"{name}.parquet": parquet(frame) for name, frame in frames.items()}
     texts = {
         "variants.tex": variants_tex(readings, tables),
         "verdicts.tex": verdicts_tex(readings, tables),
         "cost.tex": cost_tex(readings, cost),
+        "outlook.tex": outlook_tex(readings, outlook),
         "trace.csv": csv(traces(readings, tables)),
     }
     return files | {name: text.encode() for name, text in texts.items()}
@@ -123,7 +130,7 @@ def _of_variants(readings: Readings) -> Iterator[tuple[Key, str]]:
 
 
 def _of_verdicts(readings: Readings, tables: Tables) -> Iterator[tuple[Key, str]]:
-    """Yield what each comparison, or effect, rests on, metric by metric."""
+    """Yield what each comparison, or effect, that has a number rests on, metric by metric."""
     complete = _Complete(readings.images, readings.unit)
     everything = np.ones(len(readings.images), dtype=bool)
     for metric, rows in tables.verdicts.groupby("metric", sort=False):
@@ -132,7 +139,7 @@ def _of_verdicts(readings: Readings, tables: Tables) -> Iterator[tuple[Key, str]
             str(name): set(zip(part["observation"], part["seed"], strict=True))
             for name, part in places.groupby("variant")
         }
-        for row in rows.to_dict("records"):
+        for row in rows[rows["difference"].notna()].to_dict("records"):
             if row["compared_to"]:
                 both = seeds.get(row["variant"], set()) & seeds.get(row["compared_to"], set())
                 part = places[places["variant"].isin([row["variant"], row["compared_to"]])]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import io
 import re
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -30,15 +31,15 @@ from analysis.ledger import Metric
 from analysis.schema import BASELINE
 from analysis.statistics import Floats
 
-__all__ = ["ForestRow", "Panels", "canvas", "collected", "curves", "forest", "panels", "ticks"]
+__all__ = ["ForestRow", "Panels", "canvas", "collected", "curves", "forest", "panels", "ticks", "wrapped"]
 
-INK, MUTED, RULE, ACCENT, BAND, TINT, AGAINST = (f"#0{n}0{n}0{n}" for n in range(1, 8))
+INK, MUTED, RULE, ACCENT, BAND, TINT, AGAINST, PAPER = (f"#0{n}0{n}0{n}" for n in range(1, 9))
 """Stand-ins; the page's style sheet says what they look like by day and by night."""
 ROLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", ACCENT: "--accent", BAND: "--band", TINT: "--tint"}
-ROLES[AGAINST] = "--against"
+ROLES |= {AGAINST: "--against", PAPER: "--paper"}
 DAY = {
     INK: "#1c1d20", MUTED: "#676b73", RULE: "#dddcd6", ACCENT: "#1d5c9e", BAND: "#eeeeec", TINT: "#d6e1ec",
-    AGAINST: "#a4442a",
+    AGAINST: "#a4442a", PAPER: "#ffffff",
 }  # fmt: skip
 """What they look like in a file by itself, which is white and knows no transparency."""
 DPI = 150
@@ -61,6 +62,13 @@ STYLE: dict[Any, Any] = {
     "axes.linewidth": 0.8,
 }
 WIDTH_IN = 11.0
+LEFT, RIGHT = 0.07, 0.995
+GAP_IN = 0.12
+"""Between the titles of two panels side by side."""
+SMALL_IN = 1.5
+"""Panels no higher than this have smaller letters."""
+LETTER, LINE = 0.52, 1.32
+"""The mean width of a letter and the height of a line, over the size of the letters."""
 WIDE, NARROW = 100.0, 5.0
 """Over more than the one factor a logarithmic scale has ticks at powers of ten alone, below the other even ones."""
 
@@ -149,33 +157,37 @@ def curves(
     """
     bands = table.groupby(["variant", "step"])[metric.key].agg(["mean", "min", "max"]).dropna()
     names = [name for name in labels if name in bands.index]
-    lines = -(-len(names) // layout.columns)
-    with canvas(layout.height_in * lines + 0.45, re.sub(r"\W", "-", metric.key), caption) as (figure, svg):
-        axes = _subplots(figure, layout, lines)
-        for axis, name in zip(axes, names, strict=False):
-            if BASELINE in bands.index and name != BASELINE:
+    small = layout.height_in <= SMALL_IN
+    across = f"Step (mean and range over {_seeds(table, metric.key, names)})"
+    up = metric.title.replace(", ", ",\n") if small else metric.title
+    reach = (bands["min"].min(), bands["max"].max()) if layout.log else None
+    titles, name = [labels[one] for one in names], re.sub(r"\W", "-", metric.key)
+    with panels(titles, name, caption, across=across, up=up, layout=layout, reach=reach) as (axes, svg):
+        for axis, one in zip(axes, names, strict=True):
+            if BASELINE in bands.index and one != BASELINE:
                 full = bands.loc[BASELINE]
                 axis.plot(full.index, full["mean"], color=MUTED, linewidth=1.1, linestyle=(0, (1, 1.4)))
-            own = bands.loc[name]
+            own = bands.loc[one]
             axis.fill_between(own.index, own["min"], own["max"], color=TINT, linewidth=0)
             axis.plot(own.index, own["mean"], color=ACCENT, linewidth=1.6)
+            at = list(marks.get(one, ()))
             axis.plot(
-                list(marks.get(name, ())), [0.97] * len(marks.get(name, ())), "v", color=AGAINST, markersize=4,
-                markeredgewidth=0, transform=axis.get_xaxis_transform(), clip_on=False,
+                at, [0.97] * len(at), "v", color=AGAINST, markersize=4, markeredgewidth=0,
+                transform=axis.get_xaxis_transform(), clip_on=False,
             )  # fmt: skip
-            axis.set_title(labels[name], loc="left", fontsize=9.5 if layout.columns < 5 else 8.5, pad=4)
-            ticks(axis, reach=(bands["min"].min(), bands["max"].max()) if layout.log else None)
-        for axis in list(axes):
-            axis.set_visible(False)
-        title = metric.title if layout.height_in > 1.5 else metric.title.replace(", ", ",\n")
-        across = f"Step (mean and range over {_seeds(table, metric.key, names)})"
-        _axis_labels(figure, across, title, 9.5 if layout.height_in > 1.5 else 8.5)
     return svg[0]
 
 
 @contextmanager
 def panels(
-    names: Sequence[str], name: str, caption: str, *, across: str, up: str, layout: Panels = Panels()
+    names: Sequence[str],
+    name: str,
+    caption: str,
+    *,
+    across: str,
+    up: str,
+    layout: Panels = Panels(),
+    reach: tuple[float, float] | None = None,
 ) -> Iterator[tuple[list[Axes], list[str]]]:
     """Give a panel for each of `names`, titled so, on common scales; afterwards the list holds the figure as SVG.
 
@@ -186,20 +198,32 @@ def panels(
         across: what the horizontal axes show.
         up: what the vertical axes show.
         layout: of the panels.
+        reach: of the values, on a logarithmic scale.
     """
+    small = layout.height_in <= SMALL_IN
+    size = 8.5 if small else 9.5
+    titles = [wrapped(title, (RIGHT - LEFT) * WIDTH_IN / layout.columns - GAP_IN, size) for title in names]
     lines = -(-len(names) // layout.columns)
-    with canvas(layout.height_in * lines + 0.45, name, caption) as (figure, svg):
-        axes = list(_subplots(figure, layout, lines))
-        for axis, title in zip(axes, names, strict=False):
-            axis.set_title(title, loc="left", fontsize=9.5, pad=4)
+    more = max(title.count("\n") for title in titles) * LINE * size / 72  # inches that titles of several lines take
+    with canvas((layout.height_in + more) * lines + 0.45, name, caption) as (figure, svg):
+        axes = _subplots(figure, layout, lines, more)
+        for axis, title in zip(axes, titles, strict=False):
+            axis.set_title(title, loc="left", fontsize=size, pad=4, linespacing=1.1)
         yield axes[: len(names)], svg
         for place, axis in enumerate(axes[: len(names)]):
-            ticks(axis, reach=None)
+            ticks(axis, reach=reach)
             if place + layout.columns >= len(names):  # no panel below
                 axis.tick_params(labelbottom=True)
         for axis in axes[len(names) :]:
             axis.set_visible(False)
-        _axis_labels(figure, across, up, 9.5)
+        centre = LEFT + (RIGHT - LEFT) * min(len(names) / layout.columns, 1) / 2
+        figure.supxlabel(across, x=centre, y=0.08 / figure.get_figheight(), va="bottom", fontsize=9.5, color=MUTED)
+        figure.supylabel(up, fontsize=size, x=0.005, color=MUTED)
+
+
+def wrapped(text: str, width_in: float, size: float) -> str:
+    """Return a title in as many lines as it takes to be no wider than so many inches at this size in points."""
+    return textwrap.fill(text, max(int(width_in / (LETTER * size / 72)), 8))
 
 
 def _seeds(table: pd.DataFrame, key: str, names: Sequence[str]) -> str:
@@ -211,20 +235,16 @@ def _seeds(table: pd.DataFrame, key: str, names: Sequence[str]) -> str:
     return f"{few} to {many} trainings" if few != many else f"{many} training{'' if many == 1 else 's'}"
 
 
-def _subplots(figure: Figure, layout: Panels, lines: int) -> Iterator[Axes]:
-    """Return the panels of a figure, row by row, on common scales."""
+def _subplots(figure: Figure, layout: Panels, lines: int, more: float) -> list[Axes]:
+    """Return the panels of a figure, row by row, on common scales; titles take so many inches `more` than a line."""
     axes = figure.subplots(lines, layout.columns, sharex=True, sharey=True, squeeze=False)
-    height = figure.get_figheight()
+    height, between = figure.get_figheight(), 0.58 / layout.height_in
+    each = (layout.height_in * lines - 0.35) / (lines + (lines - 1) * between)  # inches
     figure.subplots_adjust(
-        left=0.07, right=0.995, top=1 - 0.3 / height, bottom=0.5 / height, hspace=0.58 / layout.height_in,
+        left=LEFT, right=RIGHT, top=1 - (0.3 + more) / height, bottom=0.5 / height, hspace=between + more / each,
         wspace=0.034 * layout.columns,
     )  # fmt: skip
-    return iter(axes.flat)
-
-
-def _axis_labels(figure: Figure, across: str, up: str, size: float) -> None:
-    figure.supxlabel(across, x=0.5375, y=0.02, fontsize=9.5, color=MUTED)
-    figure.supylabel(up, fontsize=size, x=0.005, color=MUTED)
+    return list(axes.flat)
 
 
 def ticks(axes: Axes, *, reach: tuple[float, float] | None) -> None:
@@ -340,11 +360,15 @@ def _png(figure: Figure) -> bytes:
             artist.set(markeredgecolor=day(artist.get_markeredgecolor()))
         elif isinstance(artist, Text):
             artist.set_color(day(artist.get_color()))
+            ground = artist.get_bbox_patch()
+            if ground is not None:
+                ground.set(facecolor=day(ground.get_facecolor()))
         elif isinstance(artist, Patch):
             artist.set(facecolor=day(artist.get_facecolor()), edgecolor=day(artist.get_edgecolor()))
         elif isinstance(artist, Collection):
             artist.set_facecolor([day(tuple(colour)) for colour in mpl.colors.to_rgba_array(artist.get_facecolor())])
             artist.set_edgecolor([day(tuple(colour)) for colour in mpl.colors.to_rgba_array(artist.get_edgecolor())])
+    figure.patch.set_visible(True)
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
     return data.getvalue()

@@ -21,7 +21,7 @@ from analysis.ledger import Search
 from analysis.statistics import Floats, holm
 from analysis.suggestions import PARAMS, Searched
 
-__all__ = ["LEAST", "SHUFFLES", "Mattered", "importances"]
+__all__ = ["LEAST", "SEED", "SHUFFLES", "Mattered", "importances"]
 
 LEAST = 10
 """With fewer suggestions nothing is said."""

@@ -7,15 +7,16 @@ anything. From an unchanged ledger come the same bytes.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from analysis import shown, wording
 from analysis.cost_shown import CostPart
+from analysis.outlook_shown import OutlookPart
 from analysis.printable import clean
 from analysis.records import dated
 from analysis.tables import Readings, Tables
 
-__all__ = ["cost_tex", "escape", "table", "variants_tex", "verdicts_tex"]
+__all__ = ["cost_tex", "escape", "outlook_tex", "table", "variants_tex", "verdicts_tex"]
 
 LEADING = 5
 """So many metrics of quality fit into the width of a page, the first ones; the CSV and Parquet files have all."""
@@ -103,10 +104,27 @@ def verdicts_tex(readings: Readings, tables: Tables) -> str:
     notes = ["Intervals are for each row alone; p-values and verdicts are adjusted for all rows."]
     notes += [f"A difference of less than {wording.margin(study)} does not matter."] if wording.margin(study) else []
     notes += [one.sentence for one in said if one.verdict == "no verdict" or one.mark]
+    looks = primary["look"].astype(int) if readings.study.looks else [0] * len(said)
+    notes += _looked(readings, {one.component: (one.verdict, at) for one, at in zip(said, looks, strict=True) if at})
     return _file(
         readings,
         [table(heads, rows, caption=caption, label=f"{study.name}-verdicts", left=2, notes=notes)],
     )
+
+
+def _looked(readings: Readings, decided: Mapping[str, tuple[str, int]]) -> list[str]:
+    """Return how far the looks are and what they decided, where seeds are trained until all is decided.
+
+    Args:
+        readings: of the study.
+        decided: component -> its verdict, and the seeds at which it was decided.
+    """
+    if not readings.study.looks:
+        return []
+    at = "; ".join(f"{name} at {seeds} seeds" for name, (_, seeds) in decided.items())
+    early = any(verdict != "equivalent" and seeds < readings.study.looks[-1] for verdict, seeds in decided.values())
+    bias = " What is decided early is estimated too far from zero on average." if early else ""
+    return [shown.looked(readings), *([f"Decided: {at}.{bias}"] if at else [])]
 
 
 def variants_tex(readings: Readings, tables: Tables) -> str:
@@ -147,6 +165,19 @@ def cost_tex(readings: Readings, cost: CostPart | None) -> str:
         label = f"{readings.study.name}-cost-{len(found) + 1}"
         found.append(table(heads, rows, caption=caption, label=label, left=grid.left, notes=notes))
     return _file(readings, found)
+
+
+def outlook_tex(readings: Readings, outlook: OutlookPart | None) -> str:
+    """Return a table of the seeds, trainings and hours that each margin takes."""
+    if outlook is None:
+        return _file(readings, ["% This study declares no margin, or no comparison that could be judged by one.\n"])
+    grid, name = outlook.table, readings.study.name
+    reasons: list[str] = []
+    rows = [[_marked(cell, reasons) for cell in row] for row in grid.rows]
+    notes = [outlook.note, *(f"{_letter(number)}: {reason}." for number, reason in enumerate(reasons))]
+    caption = f"Study {name}: what it would take to decide."
+    found = table(grid.heads, rows, caption=caption, label=f"{name}-outlook", left=grid.left, notes=notes)
+    return _file(readings, [found])
 
 
 def _file(readings: Readings, tables: Sequence[str]) -> str:
@@ -193,9 +224,9 @@ def _cell(text: str) -> str:
 
 def _marked(cell: str, reasons: list[str]) -> str:
     """Return a cell whose reason to be empty stands below the table, with a mark."""
-    if not cell.startswith("none: "):
+    kind, colon, reason = cell.partition(": ")
+    if not colon or kind not in ("none", "not known"):
         return cell
-    reason = cell.removeprefix("none: ")
     if reason not in reasons:
         reasons.append(reason)
     return f"\u2013^{_letter(reasons.index(reason))}"

@@ -271,7 +271,7 @@ def _study(connection: sqlite3.Connection, path: Path) -> Study:
     rules, asked, again = resolved["analysis"], facts.get("search"), facts.get("confirm")
     return Study(
         name=facts["name"],
-        storage=schema.files_folder(facts["storage"], path.parent),
+        storage=schema.files_folder(facts, path.parent),
         metrics=tuple(Metric(**one) for one in facts["metrics"]),
         primary=rules["primary"],
         matters=rules["matters"],

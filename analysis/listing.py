@@ -12,12 +12,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from analysis import defects, shown, wording
+from analysis import cautions, defects, shown, wording
+from analysis.beside import Beside, beside, elsewhere, explored, limits, niqe
 from analysis.cost_shown import CostPart
 from analysis.effects_shown import EffectsPart
+from analysis.outlook_shown import OutlookPart
 from analysis.printable import clean
 from analysis.schema import PLANNED
-from analysis.search_shown import MATTERED, Grid, SearchPart
+from analysis.search_shown import MATTERED, TUNED, Grid, SearchPart
 from analysis.tables import Readings, Tables
 
 __all__ = ["markdown", "several", "show"]
@@ -36,22 +38,28 @@ def markdown(
     search: SearchPart | None = None,
     effects: EffectsPart | None = None,
     cost: CostPart | None = None,
+    outlook: OutlookPart | None = None,
 ) -> str:
     """Return the report as Markdown: notices, verdicts, variants, the search, known defects, events, trials."""
     study = readings.study
     parts = [f"# {study.name}", wording.question(study, readings.family)]
     parts.append(" \u00b7 ".join(shown.facts(readings)))
-    parts += [f"**{heading}.** {text}" for heading, text in _notices(readings, search)]
     said = [] if search and search.waits else shown.verdicts(readings, tables)
-    parts += ["## Verdicts", _rests_on(search), "\n".join(f"- **{one.component}**: {_whole(one)}" for one in said)]
+    told = limits(readings) if said else []
+    parts += [f"**{heading}.** {text}" for heading, text in elsewhere(_notices(readings, search), told)]
+    parts += ["## Verdicts", _rests_on(search), *(f"**{heading}.** {text}" for heading, text in told)]
+    parts.append("\n".join(map(_item, said, beside(readings, tables))))
     numbers = [[one.component, one.estimate, one.p, one.effect, str(one.seeds), _tag(one)] for one in said]
     parts.append(_pipes(_verdict_heads(readings), numbers) if numbers else "")
-    names, others = shown.explored(readings, tables)
+    names, others = explored(readings, tables)
     if others and said:
         parts += ["### Other metrics, exploratory", _pipes(["", *names], [[title, *cells] for title, cells in others])]
+        parts.append(niqe(readings, tables))
+    parts += [] if outlook is None or not said else ["## What it would take", _grid(outlook.table), outlook.note]
     parts += [] if effects is None else _effects(effects)
     parts += [] if cost is None or not said else _cost(cost)
     parts += [f"## {shown.variants_head(readings)}", wording.brightening(tables.variants, study), _models(tables)]
+    parts += [cautions.spread(readings.trials), cautions.NEAR if niqe(readings, tables) else ""]
     for group in shown.groups(readings, tables):
         parts += [f"### {group.name}", _pipes(_heads(group), _rows(group))]
     parts += [] if search is None else _search(search)
@@ -80,7 +88,8 @@ def several(table: pd.DataFrame) -> str:
         known = None not in [row[key] for key in ("difference", "low", "high")]
         estimate = wording.estimate(row, wording.digits(abs(row["difference"]))) if known else ""
         p = "" if row["p_adjusted"] is None else wording.p_value(row["p_adjusted"])
-        names = [row["study"], row["component"] or row["variant"] or "", row["metric"]]
+        of = f" ({row['estimand']})" if row["estimand"] else ""
+        names = [row["study"], f"{row['component'] or row['variant'] or ''}{of}", row["metric"]]
         verdict = row["verdict"] or row["why"] or ""
         rows.append([*names, estimate, p, str(row["seeds"] or 0), verdict, row["apart"]])
     parts = ["# Several studies, side by side", "Each for itself; nothing is pooled.", _pipes(heads, rows, 3)]
@@ -136,7 +145,10 @@ def _search(search: SearchPart) -> list[str]:
     """Return what is told of a search as parts of a Markdown page."""
     parts = ["## Search", search.asked, "### What was spent", search.budget, _grid(search.spent)]
     parts.append("\n".join(f"- {name}: its search leaves out `{path}`: {why}" for name, path, why in search.left_out))
-    parts += ["### Promised and confirmed", " ".join(search.gaps), _grid(search.promised), _grid(search.settings)]
+    parts += ["### Promised and confirmed", " ".join(search.gaps), _grid(search.promised)]
+    if search.tuned.rows:
+        parts += ["### Does tuning change what a component does?", TUNED, search.tuned_why, _grid(search.tuned)]
+    parts += ["### Settings chosen", _grid(search.settings)]
     if search.mattered.rows or search.unknown:
         said = MATTERED if search.mattered.rows else ""
         parts += ["### Parameters told from noise", said, search.unknown, _grid(search.mattered)]
@@ -212,6 +224,14 @@ def _table(group: shown.Group, *, title: str, width: int) -> Table:
 def _models(tables: Tables) -> str:
     named = wording.models(tables.variants)
     return f"Trained elsewhere: {named}." if named else ""
+
+
+def _item(verdict: shown.Verdict, found: Beside) -> str:
+    """Return a verdict as an item of a Markdown list, with what it must be read with below it."""
+    lines = [f"- **{verdict.component}**: {_whole(verdict)}"]
+    if found.companion:
+        lines += [found.companion.matched, found.companion.luminance, found.companion.conflict]
+    return "\n  - ".join(filter(None, [*lines, found.caution]))
 
 
 def _whole(verdict: shown.Verdict) -> str:

@@ -11,53 +11,34 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.comparison import Contrast, decided, judge
+from analysis.comparison import decided
 from analysis.schema import DECIDED
 from analysis.sequential import shares
-from analysis.statistics import Images
 
 __all__ = ["COLUMNS", "look", "spent", "verdicts"]
 
 COLUMNS = ("seeds", "variant", "difference", "p", "p_equivalent", "verdict")
-"""Of the looks so far: the seeds of the look, the variant of a comparison that it tested, what it found."""
+"""Of the looks so far: the seeds of the look, the variant of a comparison that it tested (the component where effects
+are judged), what it found."""
 
 
 def look(
-    images: pd.DataFrame,
-    family: Sequence[Contrast],
-    seeds: Sequence[int],
-    earlier: pd.DataFrame,
-    *,
-    at: Sequence[int],
-    metric: str,
-    higher_is_better: bool | None,
-    margin: float | None = None,
-    images_are: Images = "these",
+    table: pd.DataFrame, earlier: pd.DataFrame, *, seeds: int, at: Sequence[int], higher_is_better: bool | None
 ) -> pd.DataFrame:
     """Look at the first seeds, all of whose trials have ended, and return what is found, in the columns `COLUMNS`.
 
-    What an earlier look has decided is not tested again. A trial that broke down stays out, as in `judge`.
+    What an earlier look has decided is not tested again.
 
     Args:
-        images: scores as for `judge`; of other seeds they do not matter.
-        family: the comparisons that were declared together.
-        seeds: those to look at; their number is one of `at`.
+        table: the declared family, judged by these seeds alone; rows of `judge`, or of effects with the component for
+            the variant.
         earlier: what earlier looks found; `COLUMNS`.
+        seeds: how many they are; one of `at`.
         at: the numbers of seeds of all looks that were declared, the last one the most that there may be.
-        metric: the primary one.
-        higher_is_better: its direction.
-        margin: the smallest difference that matters; None: nothing is decided to be equivalent.
-        images_are: as for `judge`.
-
-    Raises:
-        StatisticsError: as `judge`.
+        higher_is_better: the direction of the metric.
     """
-    table = judge(
-        images[images["seed"].isin(seeds)], family, metric=metric, higher_is_better=higher_is_better, margin=margin,
-        images_are=images_are,
-    )  # fmt: skip
     over = set(earlier.loc[earlier["verdict"].isin(DECIDED), "variant"])
-    found = table.assign(seeds=len(seeds), verdict="")  # that of these seeds alone is none over all looks
+    found = table.assign(seeds=seeds, verdict="")  # that of these seeds alone is none over all looks
     found = found[~found["variant"].isin(over)]
     both = pd.concat([earlier, found[list(COLUMNS)]], ignore_index=True)
     told = verdicts(table, both, at=at, higher_is_better=higher_is_better).set_index("variant")["verdict"]
@@ -76,8 +57,8 @@ def verdicts(
 ) -> pd.DataFrame:
     """Return rows of `judge` with the p-values, verdicts and notes that hold over all looks.
 
-    A verdict that a look has recorded is kept; where none has, the row is `undecided`. Added column: `look`, the seeds
-    at which the row was decided, 0 while it is open.
+    A verdict that a look has recorded is kept; where none has, the row is `undecided`. Added columns: `look`, the seeds
+    at which the row was decided, 0 while it is open; `last_look`, those at the last look taken, 0 before the first.
 
     Args:
         table: the declared family, of all data.
@@ -97,13 +78,19 @@ def verdicts(
     late = over["why"].mask(table["p"].notna() & over["p"].isna(), _waits(found, at))
     failed = over["n_failed"].where(when == 0, (when - over["seeds"]).clip(lower=0))  # later seeds were never planned
     return over.assign(
-        p=table["p"], p_equivalent=table["p_equivalent"], verdict=verdict, look=when, why=late, n_failed=failed
-    )
+        p=table["p"], p_equivalent=table["p_equivalent"], verdict=verdict, look=when, last_look=_last(found), why=late,
+        n_failed=failed,
+    )  # fmt: skip
+
+
+def _last(found: pd.DataFrame) -> int:
+    """Return the seeds at the last look taken, 0 before the first."""
+    return 0 if found.empty else int(found["seeds"].max())
 
 
 def _waits(found: pd.DataFrame, at: Sequence[int]) -> str:
     """Say which look a comparison waits for that has not been tested yet."""
-    done = 0 if found.empty else int(found["seeds"].max())
+    done = _last(found)
     ahead = next((seeds for seeds in at if seeds > done), None)
     if ahead is None:
         return f"the last look, at {done} seeds, had too few complete seeds of it, and there is no other"

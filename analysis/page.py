@@ -8,22 +8,24 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import numpy as np
 import pandas as pd
 
 from analysis import cautions, defects, figures, shown, wording
-from analysis.companions import LUMINANCE, MATCHED, Companion, companions
+from analysis.beside import beside, elsewhere, explored, limits, niqe
 from analysis.comparison import REPEATS, SCENES, SEEDS, seed_differences
 from analysis.cost_shown import CostPart
 from analysis.effects_figures import together
 from analysis.effects_shown import EffectsPart
 from analysis.ledger import Study
+from analysis.outlook_shown import OutlookPart
 from analysis.pictures import VARIANTS, Gallery
 from analysis.records import dated
 from analysis.schema import COMPLETED, CONFIRM, DIVERGED
-from analysis.search_shown import MATTERED, SearchPart
+from analysis.search_shown import MATTERED, TUNED, SearchPart
 from analysis.tables import Readings, Tables, metric_digits
 
 __all__ = ["drawn", "render"]
@@ -53,6 +55,7 @@ def render(
     search: SearchPart | None = None,
     effects: EffectsPart | None = None,
     cost: CostPart | None = None,
+    outlook: OutlookPart | None = None,
 ) -> str:
     """Return the page.
 
@@ -64,7 +67,26 @@ def render(
         search: what is told of a search, if there was one.
         effects: what is told of main effects, interactions and Shapley values, if the design declared such.
         cost: what is told of costs, if any were recorded.
+        outlook: what is told of seeds and hours to come, if a margin was declared.
     """
+    slider = (Path(__file__).parent / "templates" / "slider.js").read_text(encoding="utf-8")
+    waits = bool(search and search.waits)
+    said = [] if waits else shown.verdicts(readings, tables)
+    told = limits(readings) if said else []
+    parts = {
+        **_head(readings, search, told),
+        **_verdicts(readings, tables, effects),
+        **_scores(readings, tables),
+        **_trainings(readings, tables, curves),
+    }
+    parts |= {"verdicts": said, "cautions": told, "search": search, "mattered": MATTERED, "effects": effects}
+    parts |= {"cost": None if waits else cost, "outlook": None if waits else outlook, "gallery": gallery}
+    parts |= {"tuned": TUNED, "slider": slider, "policy": _policy(slider)}
+    parts["most"] = {"forest": FOREST, "panels": PANELS, "pictured": VARIANTS}
+    return _template().render(parts)
+
+
+def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -72,59 +94,73 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    slider = (Path(__file__).parent / "templates" / "slider.js").read_text(encoding="utf-8")
-    study, known = readings.study, defects.by_set(readings, tables)
     environment.filters["dated"] = dated
     environment.filters["headings"] = _headings
-    trying = cautions.cautions(study, readings.trials, readings.images)
-    return environment.get_template("page.html").render(
-        study=study,
-        primary=study.metric(study.primary),
-        limit=wording.margin(study),
-        question=wording.question(study, readings.family),
-        facts=shown.facts(readings),
-        notices=[*(search.notices if search else []), *_elsewhere(shown.notices(readings), trying)],
-        search=search,
-        effects=effects,
-        together=together(effects.pairs, study.metric(study.primary)) if effects and effects.pairs else "",
-        cost=None if search and search.waits else cost,
-        stage=readings.stage,
-        over=_over(readings),
-        mattered=MATTERED,
-        variants_head=shown.variants_head(readings),
-        verdicts=shown.verdicts(readings, tables),
-        cautions=trying,
-        beside=_beside(readings, tables),
-        family=len(readings.family),
-        variant_count=len(readings.variants),
-        forest=_forest(readings, tables),
-        explored=_explored(readings, tables),
-        niqe=_niqe(readings, tables),
-        spread=cautions.spread(readings.trials),
-        groups=shown.groups(readings, tables),
-        brightening=wording.brightening(tables.variants, study),
-        models=wording.models(tables.variants),
-        defects=known,
-        explained=wording.defects([name for group in known for name, _ in group.spans]),
-        curves=_curves(readings, curves[study.primary]),
-        curved=shown.curved(readings),
-        happened=shown.happened(readings),
-        events=shown.events(readings),
-        event_count=len(readings.events),
-        dynamics=_dynamics(readings, curves),
-        settings=shown.settings(readings),
-        gallery=gallery,
-        full=wording.FULL,
-        slider=slider,
-        policy=_policy(slider),
-        breaks=shown.breaks(readings, tables),
-        records=readings.records,
-        trials=shown.trials(readings),
-        scored=shown.scored(readings),
-        planned=len(readings.trials),
-        least={"seeds": REPEATS if readings.unit == "repeat" else SEEDS, "scenes": SCENES},
-        most={"forest": FOREST, "panels": PANELS, "pictured": VARIANTS},
-    )
+    return environment.get_template("page.html")
+
+
+def _head(readings: Readings, search: SearchPart | None, told: list[tuple[str, str]]) -> dict[str, Any]:
+    """Return what the top of the page and its method say. `told`: what is said beside the verdicts."""
+    study = readings.study
+    return {
+        "study": study,
+        "primary": study.metric(study.primary),
+        "limit": wording.margin(study),
+        "question": wording.question(study, readings.family),
+        "facts": shown.facts(readings),
+        "notices": [*(search.notices if search else []), *elsewhere(shown.notices(readings), told)],
+        "records": readings.records,
+        "stage": readings.stage,
+        "over": _over(readings),
+        "family": len(readings.family),
+        "variant_count": len(readings.variants),
+        "least": {"seeds": REPEATS if readings.unit == "repeat" else SEEDS, "scenes": SCENES},
+        "full": wording.FULL,
+    }
+
+
+def _verdicts(readings: Readings, tables: Tables, effects: EffectsPart | None) -> dict[str, Any]:
+    """Return what stands beside and under the verdicts."""
+    primary = readings.study.metric(readings.study.primary)
+    return {
+        "beside": beside(readings, tables),
+        "forest": _forest(readings, tables),
+        "explored": explored(readings, tables),
+        "niqe": niqe(readings, tables),
+        "together": together(effects.pairs, primary) if effects and effects.pairs else "",
+    }
+
+
+def _scores(readings: Readings, tables: Tables) -> dict[str, Any]:
+    """Return what the tables of variants and of known defects say."""
+    known = defects.by_set(readings, tables)
+    return {
+        "variants_head": shown.variants_head(readings),
+        "groups": shown.groups(readings, tables),
+        "spread": cautions.spread(readings.trials),
+        "near": cautions.NEAR,
+        "brightening": wording.brightening(tables.variants, readings.study),
+        "models": wording.models(tables.variants),
+        "defects": known,
+        "explained": wording.defects([name for group in known for name, _ in group.spans]),
+    }
+
+
+def _trainings(readings: Readings, tables: Tables, curves: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    """Return what is told of the trainings themselves."""
+    return {
+        "curves": _curves(readings, curves[readings.study.primary]),
+        "curved": shown.curved(readings),
+        "happened": shown.happened(readings),
+        "events": shown.events(readings),
+        "event_count": len(readings.events),
+        "dynamics": _dynamics(readings, curves),
+        "settings": shown.settings(readings),
+        "breaks": shown.breaks(readings, tables),
+        "trials": shown.trials(readings),
+        "scored": shown.scored(readings),
+        "planned": len(readings.trials),
+    }
 
 
 def _policy(script: str) -> str:
@@ -136,44 +172,6 @@ def _policy(script: str) -> str:
 def _headings(body: str) -> list[tuple[str, str]]:
     """Return anchor and text of the second-level headings of a piece of the page, in order."""
     return [(anchor, text) for anchor, text in re.findall(r'<h2 id="([^"]+)">([^<]+)</h2>', body)]
-
-
-def _elsewhere(notices: list[tuple[str, str]], told: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the notices that are not told beside the verdicts."""
-    return [(heading, text) for heading, text in notices if text not in {said for _, said in told}]
-
-
-def _beside(readings: Readings, tables: Tables) -> list[tuple[Companion | None, str]]:
-    """Return for each verdict what it must be read with: its companions, and what it cannot tell."""
-    study = readings.study
-    measured = [key for key in (MATCHED, LUMINANCE) if key in study.keys]
-    scores = readings.images.reindex(columns=["variant", LUMINANCE]).dropna()
-    levels = {str(name): float(own[LUMINANCE].mean()) for name, own in scores.groupby("variant")}
-    found = companions(tables.verdicts, levels, study, decimals={key: metric_digits(readings, key) for key in measured})
-    rows = tables.verdicts[tables.verdicts["role"] == "primary"].to_dict("records")
-    return [(found.get(row["variant"]), cautions.alignment(float(row["difference"]), study.primary)) for row in rows]
-
-
-def _explored(readings: Readings, tables: Tables) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """Return `shown.explored`, differences marked that `cautions.alignment` speaks of."""
-    names, rows = shown.explored(readings, tables)
-    if cautions.NIQE not in readings.study.keys:
-        return names, rows
-    title = readings.study.metric(cautions.NIQE).title
-    of_niqe = tables.verdicts[(tables.verdicts["metric"] == cautions.NIQE) & (tables.verdicts["role"] == "exploratory")]
-    changes = dict(zip(of_niqe["variant"], of_niqe["difference"].astype(float), strict=True))
-    order = [changes.get(one.variant, float("nan")) for one in readings.family]
-    return names, [
-        (head, [cautions.marked(*one, cautions.NIQE) for one in zip(cells, order, strict=True)])
-        if head == title
-        else (head, cells)
-        for head, cells in rows
-    ]
-
-
-def _niqe(readings: Readings, tables: Tables) -> bool:
-    """Return whether the tables show any NIQE."""
-    return cautions.NIQE in readings.study.keys and bool((tables.verdicts["metric"] == cautions.NIQE).any())
 
 
 def _over(readings: Readings) -> dict[str, str]:

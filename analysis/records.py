@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any
 
 from analysis.ledger import Ledger
@@ -25,12 +26,14 @@ class Records:
         made_with: (what, value); where trials differ, each value with its number of trials.
         mixed: the names of what differs.
         deviations: (when, what was changed after the first trial).
+        at_once: the most trainings that ran at the same time; 1 before the first.
     """
 
     as_of: float
     made_with: list[tuple[str, str]]
     mixed: list[str]
     deviations: list[tuple[float, str]]
+    at_once: int = 1
 
 
 def read_records(ledger: Ledger) -> Records:
@@ -51,12 +54,20 @@ def read_records(ledger: Ledger) -> Records:
         made_with=[(name, _told(values)) for name, values in counts.items()],
         mixed=[name for name, values in counts.items() if len(values) > 1],
         deviations=deviations,
+        at_once=_at_once(ledger),
     )
 
 
 def dated(seconds: float) -> str:
     """Return a time as text, to the minute."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _at_once(ledger: Ledger) -> int:
+    """Return the most attempts that overlapped; one that ends as another starts made room for it."""
+    spans = ledger.connection.execute("SELECT started, ended FROM attempt WHERE ended IS NOT NULL").fetchall()
+    changes = sorted([(start, 1) for start, _ in spans] + [(end, -1) for _, end in spans])
+    return max(accumulate(change for _, change in changes), default=1)
 
 
 def _as_of(ledger: Ledger) -> float:

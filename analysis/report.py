@@ -29,6 +29,8 @@ from analysis.figures import collected
 from analysis.frames import load_curves, load_events, load_images
 from analysis.importance import importances
 from analysis.ledger import Ledger, StudyLike, open_ledger
+from analysis.outlook_shown import outlook_of
+from analysis.parallel_figures import coordinates
 from analysis.pictures import gallery, median_trials
 from analysis.printable import clean, csv
 from analysis.schema import CONFIRM, FIXED
@@ -54,10 +56,10 @@ STALE_S = 60.0
 def write_report(study: StudyLike, out: Path | None = None, *, bring: Bring = lambda _: None) -> Path:
     """Write the report of a study, finished or not, and return the path of its `index.html`.
 
-    Beside the page it holds `figures/`, `variants.csv`, `verdicts.csv`, `cost.csv`, `trials.csv`, `images.csv`,
-    `events.csv` and `report.md`; after a search also `search.csv`, the suggestions, and `promised.csv`; its images are
-    not in `images.csv`. In `tables/` lie the same as Parquet, LaTeX of variants, verdicts and costs, and `trace.csv`:
-    which trials each number rests on. From an unchanged ledger come the same bytes.
+    Beside the page it holds `figures/`, `variants.csv`, `verdicts.csv`, `cost.csv`, `outlook.csv`, `trials.csv`,
+    `images.csv`, `events.csv` and `report.md`; after a search also `search.csv`, the suggestions, `promised.csv` and
+    `tuned.csv`; its images are not in `images.csv`. In `tables/` lie the same as Parquet, LaTeX of variants, verdicts,
+    costs and outlook, and `trace.csv`: which trials each number rests on. From an unchanged ledger come the same bytes.
 
     Args:
         study: its folder, its name under `results`, or its open ledger.
@@ -182,10 +184,12 @@ def _files(ledger: Ledger, bring: Bring) -> tuple[Told, dict[str, bytes]]:
     scores = [load_images(ledger, stage=stage) for stage in (FIXED, CONFIRM)] if searched else [readings.images]
     costed = cost_table(readings, found)
     cost = cost_part(readings, costed)
+    ahead, outlook = outlook_of(readings, found)
     frames = {
         "variants": found.variants,
         "verdicts": found.verdicts,
         "cost": costed,
+        "outlook": ahead,
         "trials": readings.plan,
         "images": pd.concat(scores),
         "events": load_events(ledger),
@@ -193,14 +197,17 @@ def _files(ledger: Ledger, bring: Bring) -> tuple[Told, dict[str, bytes]]:
     if readings.effects:
         frames["effects"] = told.effects_table
     if searched:
-        frames |= {"search": searched.searched.suggestions, "promised": searched.promised}
+        frames |= {"search": searched.searched.suggestions, "promised": searched.promised, "tuned": searched.tuned}
     texts = {f"{name}.csv": csv(frame) for name, frame in frames.items()}
-    texts["report.md"] = listing.markdown(readings, found, search=told.search, effects=told.effects, cost=cost)
-    texts["index.html"] = page.render(
-        readings, found, curves=curves, gallery=pictures, search=told.search, effects=told.effects, cost=cost
+    texts["report.md"] = listing.markdown(
+        readings, found, search=told.search, effects=told.effects, cost=cost, outlook=outlook
     )
+    texts["index.html"] = page.render(
+        readings, found, curves=curves, gallery=pictures, search=told.search, effects=told.effects, cost=cost,
+        outlook=outlook,
+    )  # fmt: skip
     files = {name: text.encode() for name, text in texts.items()}
-    exported = exports(readings, found, frames, cost)
+    exported = exports(readings, found, frames, cost, outlook)
     return told, files | {f"{TABLES}/{name}": data for name, data in exported.items()}
 
 
@@ -232,10 +239,11 @@ def _read(ledger: Ledger) -> tuple[Told, SearchTables | None]:
         untuned = fixed, tables(fixed)
     if waits and untuned:  # shown in place of what is not confirmed yet, but never judged
         readings, found, untuned = untuned[0], Tables(untuned[1].variants, found.verdicts), None
+    names = labels(readings)
     part = search_part(
         searched, readings, waits=waits, untuned=untuned,
         mattered=importances(searched.searched, study.search),
-        pictures=search_pictures(searched.searched, study, labels(readings)),
+        pictures=[one for draw in (search_pictures, coordinates) for one in draw(searched.searched, study, names)],
     )  # fmt: skip
     told = None if waits else effects_part(readings, effects)
     return Told(readings, found, part, told, effects), searched

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 __all__ = [
     "BASELINE",
@@ -91,7 +93,7 @@ LATER = {
 ) WITHOUT ROWID""",
     "look": """(                              -- what was found when a study with seeds until decided was looked at
     seeds INTEGER NOT NULL,                   -- of every variant in the comparison, all ended
-    variant TEXT NOT NULL,                    -- of the comparison
+    variant TEXT NOT NULL,                    -- of the comparison; of an effect the component
     at REAL NOT NULL,
     difference REAL,
     p REAL,                                   -- of these seeds alone, as if nobody had looked before
@@ -272,13 +274,15 @@ def searchable(connection: sqlite3.Connection) -> bool:
     return "number" in {row[1] for row in connection.execute("PRAGMA table_info(cell)")}
 
 
-def files_folder(storage: str, folder: Path) -> Path:
+def files_folder(facts: Mapping[str, Any], folder: Path) -> Path:
     """Return the folder below which a study's pictures and generators lie.
 
-    From a storage that has an address the sweep fetches them into the study's own folder.
+    That is its own, which may have been moved, unless they lie in another. From a storage that has an address the sweep
+    fetches them into its own.
 
     Args:
-        storage: as the study's facts have it: a folder, or an address with a scheme.
-        folder: of the ledger.
+        facts: the study's, with `storage`, a folder or an address, and `folder`, where the ledger lay.
+        folder: of the ledger now.
     """
-    return folder if "://" in storage else Path(storage)
+    storage = str(facts["storage"])
+    return folder if "://" in storage or storage == facts.get("folder") else Path(storage)

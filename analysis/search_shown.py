@@ -11,8 +11,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.basis import basis
-from analysis.importance import LEAST, SHUFFLES, Mattered
+from analysis.importance import LEAST, SEED, SHUFFLES, Mattered
 from analysis.ledger import Search, Study
+from analysis.schema import BASELINE
 from analysis.search_tables import Rung, SearchTables
 from analysis.search_wording import asked, budget, compared, gap, gaps, largest, notices, progress
 from analysis.shown import ROWS, Group, groups, labels
@@ -20,13 +21,18 @@ from analysis.suggestions import Searched
 from analysis.tables import Readings, Tables
 from analysis.wording import counted, digits, listed, number
 
-__all__ = ["MATTERED", "Grid", "SearchPart", "search_part"]
+__all__ = ["MATTERED", "TUNED", "Grid", "SearchPart", "search_part"]
 
 MATTERED = (
     "A parameter has a number only if its effect on the first objective, by itself, is told from noise: a curve fits "
     f"the values better than all but 5 % of {SHUFFLES} shuffles of them (adjusted for the number of parameters). It is "
-    "the share of the variance over the space that the parameter explains (Optuna\u2019s fANOVA); the shares of all "
-    "parameters of a variant would add up to 100 %, and noise has its part in each."
+    f"the share of the variance over the space that the parameter explains (Optuna\u2019s fANOVA, seed {SEED}); the "
+    "shares of all parameters of a variant would add up to 100 %, and noise has its part in each."
+)
+TUNED = (
+    "Each objective of a variant minus that of the full model, or of what it is compared with, at the spec\u2019s "
+    "settings and at those found, on the images of the search. Where the last column excludes zero, what a component "
+    "does depends on the settings; each interval stands for itself."
 )
 FEW = 3
 """With fewer suggestions left to compare, early stopping chose rather than the search."""
@@ -60,6 +66,8 @@ class SearchPart:
         settings: what was chosen, and why.
         promised: promised beside confirmed.
         gaps: sentences on how they differ.
+        tuned: what tuning changes of each comparison; no rows if nothing was confirmed.
+        tuned_why: why some of it has no interval; a sentence or nothing.
         mattered: which parameters are told from noise; no rows if nothing can be said.
         unknown: for which variants that cannot be said, and which are compared at a rung; sentences or nothing.
         rungs: what the rungs foretell.
@@ -79,6 +87,8 @@ class SearchPart:
     settings: Grid
     promised: Grid
     gaps: list[str]
+    tuned: Grid
+    tuned_why: str
     mattered: Grid
     unknown: str
     rungs: Grid
@@ -137,6 +147,8 @@ def search_part(
         settings=_settings(tables.promised, search, names),
         promised=_promised(tables.promised, study, search, names),
         gaps=gaps(tables.promised, study, search),
+        tuned=_tuned(tables, study, search, names),
+        tuned_why=_tuned_why(tables.tuned),
         mattered=shares,
         unknown=unknown,
         rungs=_rungs(tables.rungs, study),
@@ -199,17 +211,40 @@ def _promised(promised: pd.DataFrame, study: Study, search: Search, names: Mappi
     return Grid(heads, rows, left=2)
 
 
+def _tuned(tables: SearchTables, study: Study, search: Search, names: Mapping[str, str]) -> Grid:
+    heads = ["Variant", "Objective", "Untuned", "Tuned", "Tuned minus untuned [95 %]"]
+    places = {key: digits(largest(tables.promised, key)) for key in search.objectives}
+    rows, last = [], ""
+    for row in tables.tuned[tables.tuned["change"].notna()].head(ROWS).to_dict("records"):
+        decimals, name = places[row["metric"]], names[row["variant"]]
+        if row["compared_to"] != BASELINE:
+            name += f" against {names[row['compared_to']]}"
+        both = (number(row[stage], decimals, signed=True) for stage in ("untuned", "tuned"))
+        rows.append(["" if name == last else name, study.metric(row["metric"]).title, *both, _interval(row, decimals)])
+        last = name
+    return Grid(heads, rows, left=2)
+
+
+def _tuned_why(tuned: pd.DataFrame) -> str:
+    """Say why some changes have no interval."""
+    without = tuned[tuned["change"].notna() & tuned["low"].isna()]
+    return f"No interval: {'; '.join(without['how'].unique())}." if len(without) else ""
+
+
+def _interval(row: Mapping[Any, Any], decimals: int) -> str:
+    found = number(row["change"], decimals, signed=True)
+    if not isfinite(row["low"]):
+        return found
+    return f"{found} [{number(row['low'], decimals, signed=True)}, {number(row['high'], decimals, signed=True)}]"
+
+
 def _change(row: Mapping[Any, Any], decimals: int) -> str:
     """Return what tuning changed, with its interval if there is one; of the spec's own settings that they are these."""
     if row["own"]:
         return "the same settings"
     if not isfinite(row["change"]):
         return "\u2013"
-    found = number(row["change"], decimals, signed=True)
-    if not isfinite(row["change low"]):
-        return found
-    low, high = (number(row[key], decimals, signed=True) for key in ("change low", "change high"))
-    return f"{found} [{low}, {high}]"
+    return _interval({"change": row["change"], "low": row["change low"], "high": row["change high"]}, decimals)
 
 
 def _left(searched: Searched, search: Search, names: Mapping[str, str]) -> list[tuple[str, str]]:

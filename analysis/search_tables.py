@@ -13,11 +13,14 @@ from typing import Any
 import pandas as pd
 
 from analysis.changes import Change, change
+from analysis.comparison import contrasts
 from analysis.frames import load_images, load_runs, load_variants
 from analysis.guard import Guard, guard, tells
 from analysis.ledger import Ledger, Search, Study
 from analysis.schema import CONFIRM, CONTINUE, FIXED, STOP
+from analysis.statistics import Images
 from analysis.suggestions import PLACE, Searched, read_search, worth
+from analysis.tuned import tuned_effects
 from analysis.wording import FULL, labels
 
 __all__ = ["Rung", "SearchTables", "guards", "promised", "search_tables", "spent", "values_at_end"]
@@ -59,6 +62,7 @@ class SearchTables:
     searched: Searched
     spent: pd.DataFrame
     promised: pd.DataFrame
+    tuned: pd.DataFrame
     rungs: list[Rung]
 
 
@@ -73,10 +77,17 @@ def search_tables(ledger: Ledger, search: Search, variants: Sequence[str]) -> Se
         same=values_at_end(confirmed), unseen=values_at_end(_worths(unseen, objectives)),
         changes=_changes(same, fixed, ledger.study),
     )  # fmt: skip
-    names = labels(load_variants(ledger), load_runs(ledger))
+    declared = load_variants(ledger)
     return SearchTables(
-        searched, spent(searched.suggestions, search, variants), found, guards(searched, ledger.study, names)
-    )
+        searched=searched,
+        spent=spent(searched.suggestions, search, variants),
+        promised=found,
+        tuned=tuned_effects(
+            same, fixed, contrasts(declared), repeats=search.repeats,
+            metrics={key: _images(ledger.study, key) for key in objectives},
+        ),
+        rungs=guards(searched, ledger.study, labels(declared, load_runs(ledger))),
+    )  # fmt: skip
 
 
 def spent(suggestions: pd.DataFrame, search: Search, variants: Sequence[str]) -> pd.DataFrame:
@@ -279,9 +290,14 @@ def _changes(confirmed: pd.DataFrame, untuned: pd.DataFrame, study: Study) -> di
     for variant, repeat, metric in confirmed[keys].drop_duplicates().itertuples(index=False):
         part = after[variant, repeat, metric]
         other = before.get((variant, metric), untuned.head(0))
-        images = study.images if metric in study.image_keys else "these"
+        images = _images(study, metric)
         found[variant, repeat, metric] = change(part, other, metric="value", images_are=images)
     return found
+
+
+def _images(study: Study, metric: str) -> Images:
+    """Return what is concluded about: what a trial has as a whole depends on no image."""
+    return study.images if metric in study.image_keys else "these"
 
 
 def _change(found: Change | None, *, own: bool) -> dict[str, Any]:

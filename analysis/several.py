@@ -18,8 +18,8 @@ from analysis.tables import read, verdict_table
 __all__ = ["apart", "load_together", "named", "side_by_side"]
 
 SHOWN = (
-    "variant", "compared_to", "component", "metric", "difference", "low", "high", "p_adjusted", "effect", "seeds",
-    "images", "verdict", "note", "why", "sentence",
+    "variant", "compared_to", "component", "estimand", "metric", "difference", "low", "high", "p_adjusted", "effect",
+    "seeds", "images", "verdict", "note", "why", "sentence",
 )  # fmt: skip
 PATHS = 3
 """The most settings that a sentence names."""

@@ -20,7 +20,7 @@ from analysis.wording import counted, number
 
 __all__ = [
     "ROWS", "Event", "Group", "Verdict", "breaks", "curved", "events", "explored", "facts", "group", "groups",
-    "happened", "labels", "measured", "notices", "scored", "settings", "trials", "variants_head", "verdicts",
+    "happened", "labels", "looked", "measured", "notices", "scored", "settings", "trials", "variants_head", "verdicts",
 ]  # fmt: skip
 
 ROWS = 200
@@ -105,10 +105,14 @@ def _images(readings: Readings) -> int:
 def notices(readings: Readings) -> list[tuple[str, str]]:
     """Return what a reader must know first: (heading, sentence)."""
     progress = [] if readings.study.search else _progress(readings)  # of a search `analysis.search_shown` tells
-    most = readings.study.expected.get(FIXED, len(readings.trials))
-    told = wording.saved(readings.study, readings.looks, len(readings.trials), most)
-    looks = [("Seeds until decided", told)] if told else []
+    looks = [("Seeds until decided", text) for text in [looked(readings)] if text]
     return [*progress, *looks, *_cautions(readings), *_mixtures(readings.records, readings.study)]
+
+
+def looked(readings: Readings) -> str:
+    """Say how far the looks are, and what they saved; nothing where the number of seeds is given."""
+    most = readings.study.expected.get(FIXED, len(readings.trials))
+    return wording.saved(readings.study, readings.looks, len(readings.trials), most)
 
 
 def variants_head(readings: Readings) -> str:

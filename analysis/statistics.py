@@ -22,11 +22,12 @@ __all__ = [
     "Estimate",
     "Floats",
     "Images",
+    "decides",
+    "deviation_range",
     "hedges",
     "holm",
     "paired",
     "seeds_needed",
-    "seeds_range",
     "unpaired",
     "wilson",
 ]
@@ -178,25 +179,33 @@ def seeds_needed(deviation: float, margin: float, *, level: float = 0.05, power:
         power: probability of a decision.
     """
     low, high = 2, 4
-    while not _decides(high, deviation / margin, level=level, power=power):
+    while not decides(high, deviation / margin, level=level, power=power):
         low, high = high, high * 2
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if _decides(middle, deviation / margin, level=level, power=power) else (middle, high)
+        low, high = (low, middle) if decides(middle, deviation / margin, level=level, power=power) else (middle, high)
     return high
 
 
-def seeds_range(deviation: float, margin: float, *, seeds: int, level: float = 0.05) -> tuple[int, int]:
-    """Return between how many seeds `seeds_needed` lies (90 %), given how roughly `seeds` of them tell the deviation.
+def deviation_range(deviation: float, *, seeds: int) -> tuple[float, float]:
+    """Return the 90 % interval of a standard deviation over seeds that so many of them (2 or more) have told.
 
-    Three seeds leave the variance open by a factor of 0.33 to 19.5.
+    Three seeds leave the variance open by a factor of 0.33 to 19.5. The scores are taken to be normal.
     """
     df = seeds - 1
     low, high = (deviation * sqrt(df / float(special.chdtri(df, tail))) for tail in (0.05, 0.95))
-    return seeds_needed(low, margin, level=level), seeds_needed(high, margin, level=level)
+    return low, high
 
 
-def _decides(seeds: int, ratio: float, *, level: float, power: float) -> bool:
+def decides(seeds: int, ratio: float, *, level: float = 0.05, power: float = 0.8) -> bool:
+    """Return whether so many seeds (2 or more) decide, in the sense and with the arguments of `seeds_needed`.
+
+    Args:
+        seeds: complete pairs of runs.
+        ratio: standard deviation over seeds of the paired difference, over the margin.
+        level: of one test.
+        power: probability of a decision.
+    """
     shift = sqrt(seeds) / max(ratio, 1e-9)
     df = seeds - 1
     detected = 1 - float(special.nctdtr(df, shift, _quantile(level, df))) if shift < 30 else 1.0

@@ -25,6 +25,7 @@ from analysis.wording import digits, exploratory, sentence, unlocked
 __all__ = [
     "Readings",
     "Tables",
+    "families",
     "load_judged",
     "metric_digits",
     "read",
@@ -98,6 +99,18 @@ class Readings:
     def controls(self) -> list[Contrast]:
         """The comparisons beside a family of effects: those of no component, such as the placebo."""
         return [one for one in contrasts(self.variants) if not one.component] if self.effects else []
+
+    def over_looks(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return a family's rows on the primary metric with what holds over all looks; see `analysis.looks.verdicts`.
+
+        Args:
+            table: of `families`; of effects with the component as `variant`.
+        """
+        direction = self.study.metric(self.study.primary).higher_is_better
+        told = looks.verdicts(table, self.looks, at=self.study.looks, higher_is_better=direction)
+        if "estimand" in table:  # an effect rests on all variants, which are trained on until every effect is decided
+            return told.assign(n_failed=table["n_failed"])
+        return told
 
 
 @dataclass(frozen=True)
@@ -231,6 +244,30 @@ def verdict_table(readings: Readings, unchosen: Mapping[str, str] = MappingProxy
     return table.assign(**{name: table[name].fillna("") for name in ("verdict", "sentence", "unlocked")})
 
 
+def families(readings: Readings, images: pd.DataFrame, metric: str, *, verdicts: bool = True) -> list[pd.DataFrame]:
+    """Return the rows of the declared family, and those of the controls beside it, a family of their own, if any.
+
+    They are judged as if nobody had looked before.
+
+    Args:
+        readings: of the study.
+        images: scores as for `analysis.judge`, such as `readings.judged`, or those of some seeds.
+        metric: its key.
+        verdicts: whether there are to be any, or differences and intervals alone.
+    """
+    study = readings.study
+    direction = study.metric(metric).higher_is_better if verdicts else None
+    margin = study.matters.get(metric) if verdicts else None
+
+    def compared(family: list[Contrast]) -> pd.DataFrame:
+        return judge(images, family, metric=metric, higher_is_better=direction, margin=margin, images_are=study.images)
+
+    if readings.effects is None:
+        return [compared(readings.family)]
+    table = readings.effects.judged(images, metric, verdicts=verdicts)
+    return [table, compared(readings.controls)] if readings.controls else [table]
+
+
 def metric_digits(readings: Readings, metric: str) -> int:
     """Return how many decimals the metric is shown with, everywhere in the report."""
     frames = (readings.images, readings.references) if metric in readings.study.image_keys else (readings.trials,)
@@ -301,24 +338,14 @@ def _exploratory(readings: Readings, key: str) -> pd.DataFrame:
 
 
 def _judged(readings: Readings, images: pd.DataFrame, metric: str, *, verdicts: bool) -> pd.DataFrame:
-    """Return the rows of the declared family, then those of the controls beside it, which are a family of their own.
+    """Return the rows of `families`, with the verdicts that hold over all looks where there are any.
 
     Without `verdicts` there are differences and intervals alone.
     """
-    study, known = readings.study, readings.study.metric(metric)
-
-    def compared(family: list[Contrast]) -> pd.DataFrame:
-        margin = study.matters.get(metric) if verdicts else None
-        direction = known.higher_is_better if verdicts else None
-        return judge(images, family, metric=metric, higher_is_better=direction, margin=margin, images_are=study.images)
-
-    if readings.effects is None:
-        table = compared(readings.family)
-        if not (verdicts and study.looks):
-            return table
-        return looks.verdicts(table, readings.looks, at=study.looks, higher_is_better=known.higher_is_better)
-    table = readings.effects.judged(images, metric, verdicts=verdicts)
-    return pd.concat([table, compared(readings.controls)], ignore_index=True) if readings.controls else table
+    found = families(readings, images, metric, verdicts=verdicts)
+    if verdicts and readings.study.looks:
+        found = [readings.over_looks(table) for table in found]
+    return pd.concat(found, ignore_index=True)
 
 
 def _bound(readings: Readings) -> dict[str, Any]:

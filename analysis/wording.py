@@ -10,13 +10,13 @@ import pandas as pd
 
 from analysis.comparison import LEVEL, Contrast, contrasts
 from analysis.ledger import QUALITY, Study
+from analysis.outlook import Reach, reached
 from analysis.schema import BASELINE, DECIDED
-from analysis.statistics import seeds_range
 
 __all__ = [
     "FULL", "bound", "brightening", "counted", "defect", "defects", "digits", "estimate", "event", "events",
     "exploratory", "first_steps", "interval", "label", "labels", "listed", "margin", "models", "number", "p_value",
-    "question", "saved", "sentence", "share", "unlocked",
+    "question", "saved", "seeds_reached", "sentence", "share", "unlocked",
 ]  # fmt: skip
 
 FULL, BARE = "full model", "bare model"
@@ -32,7 +32,6 @@ DEFECTS = {
 }
 """What the known defects' metrics say, and in which direction the defect lies."""
 EVENTS = {"spike": "Gradient spike", "drop": "Gradient drop", "collapse": "Collapse", "nonfinite": "Not finite"}
-MOST_SEEDS = 1000
 
 
 def digits(largest: float) -> int:
@@ -164,12 +163,22 @@ def sentence(
         over: what the difference is an average over, where it is one, with a comma.
     """
     lacks = f" In {row['partial']} of {counted(row['seeds'], unit)} a seed is missing." if row["partial"] else ""
-    looked = f" Decided at the look at {row['look']} seeds." if row.get("look") else ""
-    return _said(row, study, decimals=decimals, family=family, unit=unit, over=over) + looked + lacks
+    return _said(row, study, decimals=decimals, family=family, unit=unit, over=over) + _looked(row, study) + lacks
+
+
+def _looked(row: Mapping[Any, Any], study: Study) -> str:
+    """Say at which look a row was decided, and what an early one does to its estimate; nothing where none decided."""
+    look = row.get("look")
+    if not look:
+        return ""
+    later = f", estimated from all {row['seeds']}" if row["seeds"] > look else ""
+    early = row["verdict"] != "equivalent" and look < study.looks[-1]
+    bias = ": what is decided early is estimated too far from zero on average" if early else ""
+    return f" Decided at the look at {look} seeds{later}{bias}."
 
 
 def saved(study: Study, looks: pd.DataFrame, trained: int, most: int) -> str:
-    """Say how far the looks are, what they saved, and what an early stop does to an estimate; nothing without looks.
+    """Say how far the looks are, and what they saved; nothing without looks.
 
     Args:
         study: what it asks.
@@ -179,20 +188,17 @@ def saved(study: Study, looks: pd.DataFrame, trained: int, most: int) -> str:
     """
     if not study.looks:
         return ""
-    at = f"The comparisons are looked at after {listed([str(seeds) for seeds in study.looks])} seeds"
+    at = f"Looks are taken after {listed([str(seeds) for seeds in study.looks])} seeds"
     done = int(looks["seeds"].max()) if len(looks) else 0
     if not done:
         return f"{at}; no look has been taken yet."
     told = looks[looks["verdict"].isin(DECIDED)]
     over = done == study.looks[-1] or set(told["variant"]) == set(looks["variant"])
-    planned = f"{trained} of at most {most} trainings are planned" + (
-        f", so {most - trained} are saved" if over else " so far"
-    )
-    early = told[told["verdict"] != "equivalent"]["seeds"].lt(study.looks[-1]).any()
-    bias = " A difference that was decided early is estimated farther from zero than it is." if early else ""
+    left = f"{most - trained} {'is' if most - trained == 1 else 'are'}" if most > trained else "none is"
     return (
-        f"{at}, each look at a share of the level, so that all of them err as one test does; p (adjusted) is over all "
-        f"looks. The last look was at {done} seeds. {planned}.{bias}"
+        f"{at}, each at a share of the level, so that all of them err as one test does; p (adjusted) is over all "
+        f"looks. The last look was at {done} seeds. {trained} of at most {most} trainings are planned"
+        f"{f', so {left} saved' if over else ' so far'}."
     )
 
 
@@ -219,7 +225,8 @@ def _said(row: Mapping[Any, Any], study: Study, *, decimals: int, family: int, u
     if row["verdict"] == "equivalent" and row["note"]:
         return f"{opening} {change}{against}: {row['note']} of {margin(study)}, so {thing} makes none that matters."
     if row["verdict"] == "equivalent":
-        return f"{opening} {change}{against}, less than the {margin(study)} that matters: {thing} makes no difference."
+        found = f"inside the margin of {margin(study)}: {thing} makes no difference that matters"
+        return f"{opening} {change}{against}, {found}."
     doubt = f" among {counted(family, 'comparison')}" if row["p"] < LEVEL and family > 1 else ""
     if study.looks:
         doubt = " at the share of the level that the looks may spend" if row["p"] < LEVEL else ""
@@ -313,13 +320,30 @@ def _outlook(row: Mapping[Any, Any], study: Study, *, family: int, unit: str) ->
     units = "seeds" if unit == "seed" else "searches of each variant"
     if not margin(study):
         return f"No margin was declared, so it cannot be said how many {units} would decide"
-    smallest = study.matters[study.primary]
-    low, high = seeds_range(row["deviation"], smallest, seeds=row["seeds"], level=LEVEL / family)
-    few = max(low, row["seeds"] + 1)
-    many = f"{max(high, few)}" if high <= MOST_SEEDS else f"more than {MOST_SEEDS}"
-    seeds = f"{few} to {many} {units}" if many != str(few) else f"{few} {units}"
+    level, smallest = LEVEL / family, study.matters[study.primary]
+    low, high = reached(row, smallest, level=level, looks=study.looks)
     scenes = ", and perhaps more scenes" if study.images == "sample" else ""
-    return f"At a margin of {margin(study)} it would take about {seeds}{scenes}; there are {row['seeds']}"
+    seeds = seeds_reached(low, high, units, most=study.looks[-1] if study.looks else 0)
+    about = "" if low.beyond else "about "
+    return f"At a margin of {margin(study)} it would take {about}{seeds}{scenes}; there are {row['seeds']}"
+
+
+def seeds_reached(low: Reach, high: Reach, units: str, *, most: int = 0) -> str:
+    """Return a range of seeds, or repeats, that decide, such as `5 to 96 seeds`.
+
+    Args:
+        low: the fewest.
+        high: the most.
+        units: what they are; empty where that stands beside.
+        most: the number that was declared for seeds until decided; 0 without.
+    """
+    noun = f" {units}" if units else ""
+    if low.beyond and most:
+        return f"more than the {most}{noun} that were declared"
+    if high.beyond and most:
+        return f"{low.seeds}{noun}, or more than the {most} that were declared"
+    many = f"more than {high.seeds:,}" if high.beyond else f"{high.seeds:,}"
+    return f"{many}{noun}" if low == high else f"{low.seeds:,} to {many}{noun}"
 
 
 def _where(row: Mapping[Any, Any], study: Study) -> str:

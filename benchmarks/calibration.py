@@ -58,6 +58,7 @@ from benchmarks.simulated_studies import (  # noqa: E402
     MARGIN,
     NOISES,
     RUN_SD,
+    RUNS,
     TRUE,
     Cell,
     cells,
@@ -65,6 +66,7 @@ from benchmarks.simulated_studies import (  # noqa: E402
     figures,
     looked,
     looked_one_by_one,
+    main_effects,
     mistakes,
     parted,
     proven,
@@ -134,12 +136,18 @@ def missing_runs(studies: int, seed: int) -> list[tuple[str, float, float]]:
 
 
 def sequential(studies: int, seed: int) -> list[dict[str, Any]]:
-    """Return for some kinds of studies the errors of looking at 3, 5, 8 and 12 seeds, and what is saved."""
+    """Return for some kinds of studies the errors of looking at 3, 5, 8 and 12 seeds, and what is saved.
+
+    Leave-one-out, then the main effects of a fraction of resolution V, of which all runs go on until all is decided.
+    """
     rows = []
-    for place, (noise, rho) in enumerate(itertools.product(NOISES, (0.0, 0.7))):
+    for place, (crossed, noise, rho) in enumerate(itertools.product((False, True), NOISES, (0.0, 0.7))):
         cell, rng = Cell(noise, 0.0, rho, LOOKS[-1], 7), np.random.default_rng([seed, 2000 + place])
-        scores, _ = drawn(cell, studies, rng)
-        d = scores[:, 1:] - scores[:, :1]
+        if crossed:
+            d = main_effects(cell, studies, rng)
+        else:
+            scores, _ = drawn(cell, studies, rng)
+            d = scores[:, 1:] - scores[:, :1]
         none, naive = looked(d, spending=True), looked(d, spending=False)
         mixed = d + TRUE[:, None, None]
         found = looked(mixed, spending=True, margin=MARGIN)
@@ -148,9 +156,12 @@ def sequential(studies: int, seed: int) -> list[dict[str, Any]]:
             same([place in own[0] for place in range(COMPONENTS)], found.differs[study])
             same([place in own[1] for place in range(COMPONENTS)], found.equivalent[study])
         wrong = found.differs & (TRUE == 0) | found.equivalent & (np.abs(TRUE) >= MARGIN)
-        trainings = found.seeds.sum(axis=1) + found.seeds.max(axis=1)
+        longest = found.seeds.max(axis=1)
+        trainings = RUNS * longest if crossed else found.seeds.sum(axis=1) + longest
+        most = LOOKS[-1] * (RUNS if crossed else 1 + COMPONENTS)
         rows.append({
-            "study": f"{noise}, rho {rho}", "family": float(none.differs.any(axis=1).mean()),
+            "study": f"{'effects, ' if crossed else ''}{noise}, rho {rho}", "most": most,
+            "family": float(none.differs.any(axis=1).mean()),
             "naive": float(naive.differs.any(axis=1).mean()), "false": float(wrong.any(axis=1).mean()),
             "found": found.differs.mean(axis=0)[2:].round(3).tolist(),
             "equivalent": float(found.equivalent[:, :2].mean()), "trainings": float(trainings.mean()),
@@ -266,12 +277,15 @@ def print_sequential(rows: Iterable[Mapping[str, Any]]) -> None:
     print(
         "\nLooking at 3, 5, 8, 12 seeds: family-wise error of five components without effect (bound 0.05); then, with"
     )
-    print("true effects of 0, 0, 0.6, 1.0, -1.5 dB and a margin of 0.5: any false verdict, found, trainings of 72")
-    print(f"{'':28}{'family':>8}{'unspent':>9}{'false':>8}   {'found (0.6, 1, -1.5)':24}{'equal':>8}{'trainings':>11}")
+    print(
+        "true effects of 0, 0, 0.6, 1.0, -1.5 dB and a margin of 0.5: any false verdict, found, trainings; `effects`:"
+    )
+    print(f"main effects from {RUNS} runs, else leave-one-out")
+    print(f"{'':32}{'family':>8}{'unspent':>9}{'false':>8}   {'found (0.6, 1, -1.5)':24}{'equal':>8}{'trainings':>17}")
     for row in rows:
         print(
-            f"{row['study']:28}{row['family']:8.3f}{row['naive']:9.3f}{row['false']:8.3f}   {row['found']!s:24}"
-            f"{row['equivalent']:8.3f}{row['trainings']:11.1f}"
+            f"{row['study']:32}{row['family']:8.3f}{row['naive']:9.3f}{row['false']:8.3f}   {row['found']!s:24}"
+            f"{row['equivalent']:8.3f}{row['trainings']:10.1f} of {row['most']:3}"
         )
 
 

@@ -49,7 +49,7 @@ def platform_row(trials: int, folder: Path, begun: float) -> dict[str, float]:
         with tune_run.cluster(None):
             if not tune_run.run(Job(study, planned, ledger, ledger.folder, lambda: AT_A_TIME)):
                 raise SystemExit("interrupted")
-        first, last = ledger.span()
+        first, last = ledger.db.execute("SELECT min(started), max(ended) FROM attempt").fetchone()
         ledger.end_driver(time.time())
         if mirror.process:
             mirror.process.wait()

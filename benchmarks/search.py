@@ -15,7 +15,7 @@ ratios. `--quick` takes synthetic curves in place of recorded ones: its steps sa
 
 *Cost.* Both learn what the last suggestion was worth, then suggest the next, in turns, over as many trials of the same
 settings: ours as the sweep does it, from the ledger's states and curves in memory (`Track.observed`,
-`sampler.History`, `distinct`), the rival as Optuna's manual does it (`study.tell`, `study.ask`), with its storage in
+`History`, `distinct`), the rival as Optuna's manual does it (`study.tell`, `study.ask`), with its storage in
 memory and the same TPE. The ratio is the median over turns, with its interval by order statistics.
 """
 
@@ -51,7 +51,8 @@ from analysis.guard import guard  # noqa: E402
 from analysis.schema import COMPLETED  # noqa: E402
 from platform import simulation, spec_file, tracks  # noqa: E402
 from platform.design import Variant  # noqa: E402
-from platform.sampler import Address, History, Space, distinct  # noqa: E402
+from platform.sampler import Address, distinct  # noqa: E402
+from platform.sampler_history import History, Space  # noqa: E402
 from platform.search_spec import Direction, Search  # noqa: E402
 from platform.stopping import rungs  # noqa: E402
 

@@ -12,13 +12,14 @@ import pandas as pd
 from scipy import stats
 
 from analysis.comparison import compare
+from analysis.factorial import effect_weights, fractional
 from analysis.linear import Runs, contrast
 from analysis.sequential import LOOKS, rejected, shares
 from analysis.statistics import Images, holm, paired
 
 __all__ = [
-    "COMPONENTS", "ESTIMANDS", "LOOKS", "MARGIN", "NOISES", "RUN_SD", "TRUE", "Cell", "Parts", "cells", "drawn",
-    "figures", "looked", "looked_one_by_one", "mistakes", "parted", "proven", "same",
+    "COMPONENTS", "ESTIMANDS", "LOOKS", "MARGIN", "NOISES", "RUNS", "RUN_SD", "TRUE", "Cell", "Parts", "cells", "drawn",
+    "figures", "looked", "looked_one_by_one", "main_effects", "mistakes", "parted", "proven", "same",
 ]  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
@@ -28,6 +29,8 @@ COMPONENTS = 5
 NOISES = ("normal", "heavy tails", "unequal noise")
 UNEQUAL = 2.5
 ESTIMANDS: tuple[Images, Images] = ("sample", "these")
+RUNS = 16
+"""Of the smallest design that tells five main effects from interactions of two: half of all combinations."""
 RESAMPLES, BOOTSTRAPPED = 999, 500
 OSCILLATION, EVALUATIONS = 0.53, 7
 
@@ -72,23 +75,22 @@ def cells() -> list[Cell]:
     return [Cell(*one) for one in itertools.product(NOISES, (0.0, 0.3, 0.5), (0.0, 0.7), (3, 5, 10), (7, 15))]
 
 
-def drawn(cell: Cell, studies: int, rng: np.random.Generator, *, seeds: int | None = None) -> tuple[Floats, Floats]:
-    """Return scores without any effect, studies x (1 + components) x seeds x images, and effects by image.
+def drawn(cell: Cell, studies: int, rng: np.random.Generator, *, arms: int = 1 + COMPONENTS) -> tuple[Floats, Floats]:
+    """Return scores without any effect, studies x arms (the full model first) x seeds x images, and effects by image.
 
-    The second, studies x components x images, is part of the first; its truth over all images is 0.
+    The second, studies x other arms x images, is part of the first; its truth over all images is 0.
     """
-    seeds = seeds or cell.seeds
+    seeds = cell.seeds
 
     def noise(*shape: int) -> Floats:
         if cell.noise == "heavy tails":
             return rng.standard_t(4, shape) / np.sqrt(2)
         return rng.standard_normal(shape)
 
-    arms = 1 + COMPONENTS
     runs = np.sqrt(cell.rho) * noise(studies, 1, seeds, 1) + np.sqrt(1 - cell.rho) * noise(studies, arms, seeds, 1)
     scores = RUN_SD * runs + CELL_SD * noise(studies, arms, seeds, cell.images)
     scores[:, 1:] *= cell.scale
-    by_image = cell.by_image * noise(studies, COMPONENTS, cell.images)
+    by_image = cell.by_image * noise(studies, arms - 1, cell.images)
     scores[:, 1:] += by_image[:, :, None]
     return scores, by_image
 
@@ -231,6 +233,15 @@ def _bootstrap(d: Floats, rival: Floats, rng: np.random.Generator) -> dict[str, 
         "family": float(missed99.any(axis=1).mean()),
         "width": float(np.median(ends[2] - ends[1]) / 2 / np.median(rival)),
     }
+
+
+def main_effects(cell: Cell, studies: int, rng: np.random.Generator) -> Floats:
+    """Return the main effects in each study, seed and image of five components without any, from `RUNS` runs each."""
+    names = "abcde"[:COMPONENTS]
+    runs = fractional(names, 5).runs
+    signs = [[float(effect_weights(frozenset(name), runs)[run]) for run in runs] for name in names]
+    scores, _ = drawn(cell, studies, rng, arms=RUNS)
+    return np.einsum("kr,nrsi->nksi", np.array(signs), scores)
 
 
 TRUE = np.array([0.0, 0.0, 0.6, 1.0, -1.5])

@@ -115,6 +115,7 @@ def scores_anew() -> None:
     last = steps.discriminator_step
 
     def afresh(gan: steps.Gan, batch: Batch, made: steps.Made) -> steps.Measures:
+        """Do the discriminators' step as it is, but on scores computed for it alone."""
         fake = made.fake.detach()
         scores = {
             view.name: steps.Scores(

@@ -9,6 +9,7 @@ from typing import Any
 from platform.design import inert, variants
 from platform.deviations import changed, deviations, digest, exploratory, locked
 from platform.ledger import Ledger
+from platform.ledger_search import later_cells, suggestions
 from platform.looking import JUDGED
 from platform.plan import Cell, cells
 from platform.search_checks import cautions
@@ -117,7 +118,7 @@ def accept(study: Study, ledger: Ledger, known: Mapping[str, Any], fixed: list[C
         changes, paths = deviations(before, resolved, **same), changed(before, resolved, **same)
         if not same["same_images"] and not any(path.startswith("data") for path in paths):
             changes.append("data: the images are others than they were, under the same names")
-    revision = revised(study, ledger.suggestions(), ledger, images)
+    revision = revised(study, suggestions(ledger), ledger, images)
     changes += revision.sentences if before != resolved else []
     source = dict(study.trainer.provenance(study.data))
     measured = source.pop("metric_settings", {})
@@ -192,4 +193,4 @@ def fixed_cells(study: Study, ledger: Ledger, digest: str) -> list[Cell]:
 
 def all_cells(study: Study, ledger: Ledger, digest: str) -> list[Cell]:
     """Return every cell of the plan so far: of the fixed stage, then what searches have added."""
-    return [*fixed_cells(study, ledger, digest), *ledger.later_cells()]
+    return [*fixed_cells(study, ledger, digest), *later_cells(ledger)]

@@ -25,9 +25,13 @@ SETTINGS = ("train", "components", "variants")
 WHOLE = ("search", "confirm")
 """Sections that a spec need not have."""
 
-LOCKED = ("analysis", "components", "confirm", "control", "design", "search", "seeds", "train", "variants")
+NAMED = ("components", "variants")
+"""Sections of which each entry is one setting: what a variant changes."""
+
+LOCKED = ("analysis", "components", "confirm", "control", "design", "search", "seeds", "train", "trainer", "variants")
 """Sections on which verdicts rest: metric, margins, scoring rule and images; design; seeds; what stops a search or a
-training. Data are locked by their digest."""
+training; who trains. Data are locked by their digest."""
+SEEDS, DESIGN = "seeds", "design"
 DATA = "data"
 DIRECTION = "direction"
 ALL = ""
@@ -40,7 +44,7 @@ def deviations(
     before: Mapping[str, Any], after: Mapping[str, Any], *, same_images: bool = False, same_trials: bool = False
 ) -> list[str]:
     """Return a sentence for each setting that was declared otherwise before the first trial; see `changed`."""
-    old, new = _flat(before), _flat(after)
+    old, new = _settings(before), _settings(after)
     return [
         _change(old, new, path) for path in changed(before, after, same_images=same_images, same_trials=same_trials)
     ]
@@ -51,6 +55,8 @@ def changed(
 ) -> list[str]:
     """Return the dotted path of each setting that was declared otherwise before the first trial.
 
+    Seeds, the design, and each component or variant are one setting.
+
     Args:
         before: the resolved spec that held so far.
         after: the resolved spec that holds from now on.
@@ -59,7 +65,7 @@ def changed(
             place of a file of weights, changes no result.
     """
     whole = [name for name in WHOLE if (name in before) != (name in after)]
-    old, new = (_flat({key: one for key, one in spec.items() if key not in whole}) for spec in (before, after))
+    old, new = (_settings({key: one for key, one in spec.items() if key not in whole}) for spec in (before, after))
     changed = [path for path in sorted(old.keys() | new.keys()) if old.get(path, _NOTHING) != new.get(path, _NOTHING)]
     counted = [path for path in changed if not _free(path, same_images) and not _emptied(old, new, path)]
     if same_trials:
@@ -76,12 +82,7 @@ def locked(resolved: Mapping[str, Any], *, images: list[str], direction: bool | 
         direction: whether more of the primary metric is better; None if it has no direction.
     """
     plan = {name: resolved[name] for name in LOCKED if name in resolved}
-    seeds = plan.get("seeds")
-    if isinstance(seeds, list) and seeds == list(range(1, len(seeds) + 1)):  # seeds 1, 2 and 3 are 3 seeds
-        plan["seeds"] = len(seeds)
-    elif isinstance(seeds, Mapping):
-        plan["seeds"] = {**seeds, "looks": seeds["looks"] or schedule(seeds["start"], seeds["max"])}
-    return plan | {DATA: images, DIRECTION: direction}
+    return plan | {SEEDS: _seeds(plan[SEEDS]), DATA: images, DIRECTION: direction}
 
 
 def digest(plan: Mapping[str, Any]) -> str:
@@ -101,12 +102,13 @@ def exploratory(lock: Mapping[str, Any], plan: Mapping[str, Any], paths: Iterabl
     Args:
         lock: the plan that was locked.
         plan: the one that holds now, both as from `locked`.
-        paths: what was ever changed after the first trial, as from `changed`. A path of a file that only moved is not
-            among them.
+        paths: what was ever changed after the first trial, as from `changed`, or of parts of such settings. A path of a
+            file that only moved is not among them.
     """
-    old, new = _flat(lock), _flat(plan)
+    old, new = _settings(lock), _settings(plan)
+    known = old.keys() | new.keys()
     found: dict[str, list[str]] = {}
-    for path in sorted({DIRECTION, DATA, *(DATA if path.startswith(f"{DATA}.") else path for path in paths)}):
+    for path in sorted({DIRECTION, DATA, *(_holding(path, known) for path in paths)}):
         there, here = (lock, plan) if path in WHOLE else (old, new)
         same = there.get(path, _NOTHING) == here.get(path, _NOTHING)
         if same or path.partition(".")[0] not in (*LOCKED, DATA, DIRECTION) or _of_another_metric(path, lock, plan):
@@ -126,12 +128,12 @@ def _of_another_metric(path: str, lock: Mapping[str, Any], plan: Mapping[str, An
 
 def _touched(path: str, plan: Mapping[str, Any]) -> str:
     """Return whose verdict a change touches, or ALL."""
-    section, *rest = path.split(".")
+    section, _, name = path.partition(".")
     if section == "control":
         return "placebo" if plan["control"].get("placebo") else ALL
-    if section not in ("components", "variants") or not rest or rest[0] not in plan.get(section, {}):
+    if section not in NAMED or name not in plan.get(section, {}):
         return ALL
-    return rest[0] if plan.get("design") in ("leave-one-out", "list") else ALL
+    return name if plan.get("design") in ("leave-one-out", "list") else ALL
 
 
 def _change(old: Mapping[str, Any], new: Mapping[str, Any], path: str) -> str:
@@ -139,7 +141,18 @@ def _change(old: Mapping[str, Any], new: Mapping[str, Any], path: str) -> str:
     if path in WHOLE:
         there, here = (any(f"{one}.".startswith(f"{path}.") for one in values) for values in (old, new))
         return f"{path}: {'changed' if there and here else 'added' if here else 'removed'}"
-    return f"{path}: {_shown(old, path)} became {_shown(new, path)}"
+    if path == DATA:
+        return "data: the images are others than they were"
+    if path == DIRECTION:
+        return f"analysis.primary: {_BETTER[old[path]]} is better became {_BETTER[new[path]]} is better"
+    if path not in old:
+        return f"{path}: added, {_shown(new[path])}"
+    if path not in new:
+        return f"{path}: removed, it was {_shown(old[path])}"
+    return f"{path}: {_shown(old[path])} became {_shown(new[path])}"
+
+
+_BETTER = {True: "higher", False: "lower", None: "neither"}
 
 
 def _free(path: str, same_images: bool) -> bool:
@@ -157,8 +170,42 @@ def _is_setting(path: str) -> bool:
     return path.split(".")[0] in SETTINGS
 
 
-def _shown(values: Mapping[str, Any], path: str) -> str:
-    return shown(values[path]) if path in values else "nothing"
+def _shown(value: Any) -> str:
+    """Return a value as a sentence shows it: seeds until decided in words, pairs as a spec has them."""
+    if isinstance(value, Mapping) and "until" in value:
+        return f"up to {value['max']} until decided (looks at {', '.join(map(str, value['looks']))})"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {shown(one)}' for key, one in value.items())}}}"
+    return shown(value)
+
+
+def _seeds(seeds: Any) -> Any:
+    """Return seeds in one of the ways in which they can be written: seeds 1, 2 and 3 are 3; looks are spelt out."""
+    if isinstance(seeds, list) and seeds == list(range(1, len(seeds) + 1)):
+        return len(seeds)
+    if isinstance(seeds, Mapping):
+        return {**seeds, "looks": seeds["looks"] or schedule(seeds["start"], seeds["max"])}
+    return seeds
+
+
+def _holding(path: str, known: Iterable[str]) -> str:
+    """Return the setting that a path is, or is a part of; DATA for all that says which images there are."""
+    if path.startswith(f"{DATA}."):
+        return DATA
+    return max((one for one in known if f"{path}.".startswith(f"{one}.")), key=len, default=path)
+
+
+def _settings(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a spec, or of a plan, by dotted path; see `changed`."""
+    found: dict[str, Any] = {}
+    for section, value in spec.items():
+        if section == SEEDS:
+            found[section] = _seeds(value)
+        elif section in NAMED and value:
+            found |= {f"{section}.{name}": one for name, one in value.items()}
+        else:
+            found |= {section: value} if section == DESIGN else _flat({section: value})
+    return found
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

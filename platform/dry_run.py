@@ -17,6 +17,7 @@ from analysis.schema import BASELINE, CONFIRM, FIXED, PLANNED, RUNNING, SEARCH
 from platform.design import changes, crossed, inert, variants
 from platform.early_stopping import rungs
 from platform.errors import SweepError, shown
+from platform.outlook import outlook
 from platform.plan import Cell
 from platform.search_checks import cautions
 from platform.search_spec import Choose, Distribution, Hyperband, Median
@@ -25,8 +26,12 @@ from platform.spec import Spec, Study
 from platform.tracks import Rules, Track, first_points, rules_of, tracks_of
 from platform.view import clock
 
-__all__ = ["design_plan", "looks_plan", "search_plan", "show"]
+__all__ = ["design_plan", "looks_plan", "outlook_plan", "search_plan", "show"]
 
+NO_MARGIN = (
+    "no margin is declared (analysis.matters: {METRIC: SMALLEST DIFFERENCE THAT MATTERS}), so it cannot be said how "
+    "many seeds would decide"
+)
 SAMPLERS = {"tpe": "TPE", "random": "random", "quasi-random": "quasi-random", "gp": "GP"}
 
 
@@ -78,19 +83,40 @@ def show(study: Study, cells: Sequence[Cell], folder: Path, console: Console) ->
         (f"{looks_plan(spec)}\n" if spec.looks else "")
         + f"{len(cells)} trials (seeds {seeds}), {left} still to train\n"
         + (f"of the search and its confirmation at most {later} still to train\n" if most[SEARCH] else "")
-        + f"{takes}\n"
-        f"results go to {folder}",
+        + takes,
         markup=False,
         highlight=False,
     )
+    for part in outlook_plan(study, folder, most, seconds=one, slots=slots):
+        console.print(part)
+    console.print(f"results go to {folder}", markup=False, highlight=False)
+
+
+def outlook_plan(
+    study: Study, folder: Path, most: Mapping[str, int], *, seconds: float | None, slots: int
+) -> list[RenderableType]:
+    """Return the seeds, trainings and hours that each margin takes, as a table and a note; see `platform.outlook`."""
+    told = outlook(study, folder, most, seconds=seconds, slots=slots)
+    if told is None:
+        return [] if study.spec.analysis.matters else [Text(NO_MARGIN)]
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    for place, head in enumerate(told.table.heads):
+        if place < told.table.left:  # whole, where it can: the figures' heads fold
+            table.add_column(head, overflow="fold", min_width=min(22, max(len(row[place]) for row in told.table.rows)))
+        else:
+            table.add_column(head, overflow="fold", justify="right")
+    for row in told.table.rows:
+        table.add_row(*map(Text, row))
+    return [Text("to decide at each margin:"), table, Text(told.note)]
 
 
 def looks_plan(spec: Spec) -> str:
     """Return how seeds are trained until all is decided."""
     *most, last = spec.looks
     names = len(variants(spec))
+    until = "all until every main effect is decided" if crossed(spec) else "each until it is decided"
     return (
-        f"{names} variants, each until it is decided, with at most {last} seeds: looks at "
+        f"{names} variants, {until}, with at most {last} seeds: looks at "
         f"{', '.join(map(str, most))} and {last}, from {names * spec.looks[0]} to {names * last} trials"
     )
 

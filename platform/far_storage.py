@@ -12,13 +12,15 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from platform.errors import AddressError
+from platform.errors import AddressError, SweepError
 from trials.storage import Storage, StorageError
 
 __all__ = ["below", "connect", "fetch"]
 
 GENERATOR = ("generator.pt", "generator.json")
 """What a completed trial leaves beside its pictures."""
+NO_PLACE = (FileNotFoundError, NotADirectoryError, FileExistsError, ValueError)
+"""What says that the address is wrong; any other error, that what it names does not do what it should now."""
 
 
 def below(address: str, study: str) -> str:
@@ -52,7 +54,8 @@ def connect(address: str) -> Storage:
     """Return the storage at an address, after writing and deleting a small file there.
 
     Raises:
-        AddressError: if that fails.
+        AddressError: if there is no such place.
+        SweepError: if that fails for another reason: the storage is down, say, or does not let this user in.
     """
     name = f".check-{uuid.uuid4().hex[:8]}"
     try:
@@ -62,9 +65,12 @@ def connect(address: str) -> Storage:
         tried.delete([name])
         return Storage(address)
     except StorageError as error:
-        raise AddressError(
-            f"--storage: {error}; nothing was started: see to the address, and to the credentials that its package "
-            "finds"
+        said = f"--storage: {error}; nothing was started"
+        if isinstance(error.__cause__, NO_PLACE):
+            raise AddressError(f"{said}: give the address of a bucket or folder that is there") from error
+        raise SweepError(
+            f"{said}: once it answers and takes files, with the credentials that its package finds, the same command "
+            "goes on"
         ) from error
 
 
@@ -76,7 +82,7 @@ def fetch(storage: Storage, folder: Path, pictures: Mapping[str, Sequence[str]])
     Args:
         storage: where it is.
         folder: the study's own.
-        pictures: each completed trial's, as paths below the storage; see `Ledger.pictures`.
+        pictures: each completed trial's, as paths below the storage; see `platform.ledger_results.pictures`.
 
     Raises:
         StorageError: if the storage does not give it.

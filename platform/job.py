@@ -16,6 +16,7 @@ from analysis.schema import COMPLETED, CONFIRM, FAILED, FIXED, RUNNING
 from platform.errors import away, nearly_full, unwritable
 from platform.far_storage import fetch
 from platform.ledger import Ledger
+from platform.ledger_results import completed, lacked_memory, pictures, spent_s, value
 from platform.looking import Looking
 from platform.packing import AUTO, gpus
 from platform.plan import Ahead, Cell, Conclude, Done, Look, Next, Suggest, Wait, left, plan
@@ -74,11 +75,11 @@ class Job:
 
     def __post_init__(self) -> None:
         self._note(self.cells)
-        self.alone = self.ledger.lacked_memory()
+        self.alone = lacked_memory(self.ledger)
         primary = self.study.spec.analysis.primary
         higher = {one.key: one.higher_is_better for one in self.study.trainer.METRICS}.get(primary)
         self._retention = Retention(self.study.spec.keep.checkpoints, higher_is_better=higher is not False)
-        self._delete([worse for one in self.ledger.completed(primary) for worse in self._worse(*one)])
+        self._delete([worse for one in completed(self.ledger, primary) for worse in self._worse(*one)])
 
     def next(self, busy: Iterable[str] = ()) -> Next | Wait | Done:
         """Return what the plan says, after doing what the searches ask for before a trial can start.
@@ -117,7 +118,7 @@ class Job:
             self._open,
             {one.trial: known[one.trial] for one in self._open} | dict.fromkeys(busy, RUNNING),
             capacity=at_once,
-            spent_s=self.ledger.spent_s(self.clock()) if hours else 0,
+            spent_s=spent_s(self.ledger, self.clock()) if hours else 0,
             budget_s=hours * 3600 if hours else None,
             halt=self.halt or self._no_room(at_once),
             alone=self.alone,
@@ -213,7 +214,7 @@ class Job:
             self._fetch(trial, self.far)  # before the mirror hears of the end, and looks for the files
         self.ledger.end(trial, state, self.clock(), kind=kind, message=message)
         if state == COMPLETED:
-            self._delete(self._worse(trial, self.ledger.value(trial, self.study.spec.analysis.primary)))
+            self._delete(self._worse(trial, value(self.ledger, trial, self.study.spec.analysis.primary)))
         self.failed = self.failed + 1 if state == FAILED else 0
         most = self.study.spec.budget.failures
         if most is not None and self.failed >= most:
@@ -233,7 +234,7 @@ class Job:
     def _fetch(self, trial: str, far: Storage) -> None:
         """Fetch what people look at; if that fails it is tried again before the report, and no other trial starts."""
         try:
-            fetch(far, self.storage, self.ledger.pictures(trial))
+            fetch(far, self.storage, pictures(self.ledger, trial))
         except StorageError as error:
             self.halt = away(str(error))
 

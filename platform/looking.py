@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from analysis.schema import PLANNED, RUNNING
+from analysis.schema import FIXED, PLANNED, RUNNING
 from platform.ledger import Ledger
 from platform.plan import Cell, Done, Look, Looked, Wait, cells, seeds_of
 from platform.spec import Study
@@ -54,19 +54,21 @@ class Looking:
     def _look(self, seeds: int, looked: Sequence[Looked]) -> list[Looked]:
         import pandas as pd
 
-        from analysis import contrasts, load_judged, load_variants
+        from analysis.ledger import open_ledger
         from analysis.looks import COLUMNS, look
+        from analysis.tables import families, read
 
-        spec, folder = self.study.spec, self.ledger.folder
-        rules = spec.analysis
-        metric = next(one for one in self.study.trainer.METRICS if one.key == rules.primary)
+        with open_ledger(self.ledger.folder) as ledger:
+            readings = read(ledger, FIXED)
+        spec, metric = self.study.spec, readings.study.metric(readings.study.primary)
         earlier = pd.DataFrame([[getattr(row, name) for name in COLUMNS] for row in looked], columns=list(COLUMNS))
-        table = look(
-            load_judged(folder), contrasts(load_variants(folder)), spec.seed_list[:seeds], earlier, at=spec.looks,
-            metric=metric.key, higher_is_better=metric.higher_is_better, margin=rules.matters.get(metric.key),
-            images_are=rules.images,
-        )  # fmt: skip
-        return [_looked(row) for row in table.to_dict("records")]
+        judged = readings.judged
+        tables = families(readings, judged[judged["seed"].isin(spec.seed_list[:seeds])], metric.key)
+        found = [
+            look(table, earlier, seeds=seeds, at=spec.looks, higher_is_better=metric.higher_is_better)
+            for table in tables
+        ]
+        return [_looked(row) for table in found for row in table.to_dict("records")]
 
 
 def _looked(row: Mapping[Any, Any]) -> Looked:

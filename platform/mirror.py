@@ -39,7 +39,9 @@ PATIENCE_S = 20.0
 """How long a server may stay away after the driver has ended."""
 MLFLOW_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # a slower server is one that does not answer
+    "PGCONNECT_TIMEOUT": "10",  # PostgreSQL's own: without it, as long as the system tries, some two minutes
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # `_follow` tries again, and looks first at what has arrived
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",

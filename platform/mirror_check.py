@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import isnan
-from pathlib import Path
 from typing import NamedTuple
 
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH, MAX_TAG_VAL_LENGTH
@@ -13,7 +12,7 @@ from platform.mirror_content import SEARCHED, Wanted, milliseconds
 from platform.mirror_ledger import Point
 from platform.mirror_server import Run
 
-__all__ = ["Due", "contradicts", "due", "files", "outlived", "points_due", "shows"]
+__all__ = ["Due", "contradicts", "due", "outlived", "points_due", "shows"]
 
 PASSING_TAGS = frozenset((
     "kind", "message", "report", "missing", "caution", "events", "references",
@@ -46,7 +45,7 @@ def outlived(run: Run, tags: Mapping[str, str]) -> list[str]:
 
 
 def shows(run: Run, wanted: Wanted, last: Sequence[Point], data_set: str | None) -> bool:
-    """Whether the run's tags, parameters, last values and input are those wanted; what else it has is not looked at.
+    """Whether the run's name, tags, parameters, last values and input are those wanted; nothing else is looked at.
 
     Args:
         run: as it was found.
@@ -55,7 +54,8 @@ def shows(run: Run, wanted: Wanted, last: Sequence[Point], data_set: str | None)
         data_set: the digest of its input, if it should have one by now.
     """
     return (
-        all(
+        run.name == wanted.name
+        and all(
             run.tags.get(key, "")[:MAX_TAG_VAL_LENGTH] == value[:MAX_TAG_VAL_LENGTH]
             for key, value in wanted.tags.items()
         )
@@ -80,8 +80,3 @@ def contradicts(run: Run, wanted: Wanted, points: set[Due], held: set[Due]) -> b
 def points_due(points: Sequence[Point]) -> set[Due]:
     """Return the ledger's points as they compare."""
     return {due(one.metric, one.step, milliseconds(one.at), one.value) for one in points}
-
-
-def files(folder: Path) -> dict[str, int]:
-    """Return path and size in bytes of every file below a folder in which a run's artifacts are laid out."""
-    return {str(path.relative_to(folder)): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}

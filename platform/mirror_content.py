@@ -174,6 +174,8 @@ def study_run(facts: Facts, report: str) -> Wanted:
         "plan_changed": "; ".join(
             f"{who}: {text}" if who else text for who, said in facts.exploratory.items() for text in said
         ),
+        "decided": "; ".join(f"{name} {verdict} (look at {seeds} seeds)" for name, verdict, seeds in facts.decided),
+        "trials_at_most": "" if facts.most is None else str(facts.most),
         **_search_tags(facts),
     }
     return Wanted(

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, cast
 from analysis.schema import (
     COMPLETED,
     CONFIRM,
+    DECIDED,
     DIVERGED,
     EARLIER,
     FAILED,
@@ -72,6 +73,7 @@ _SETS = 'SELECT DISTINCT "set" FROM image WHERE trial = ? AND step <= ? ORDER BY
 _EVENTS = "SELECT kind, count(*) FROM event WHERE trial = ? AND step <= ? GROUP BY kind ORDER BY kind"
 _MODELS = "SELECT method, weights FROM scored WHERE data = ? AND weights IS NOT NULL ORDER BY method"
 _CHOSEN = "SELECT variant, repeat, number FROM choice"
+_LOOKS = "SELECT variant, verdict, seeds FROM look ORDER BY seeds, variant"
 _LEFT_OUT = "SELECT t.number, s.left_out FROM suggestion s JOIN trial t ON t.id = s.trial WHERE s.left_out IS NOT NULL"
 _PARAMS = "SELECT params FROM suggestion WHERE variant = ? AND repeat = ? AND number = ?"
 _LAST_SIGN = """
@@ -180,6 +182,10 @@ class Facts:
     """SHA-256 of the plan of the analysis that was locked at the first trial; '' if it is not."""
     exploratory: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What was changed in it since: component, or '' for all -> sentences."""
+    decided: Sequence[tuple[str, str, int]] = ()
+    """What looks have decided, where seeds are trained until all is: variant or component, verdict, number of seeds."""
+    most: int | None = None
+    """The trials that there may be then, if nothing is decided before the last look."""
 
 
 class Ledger:
@@ -214,7 +220,7 @@ class Ledger:
         """Whether the last driver still runs: it has not signed off and holds the study's lock.
 
         A killed driver loses its lock. Another process that only looks at the study may hold it then, so the holder's
-        name, which `platform.ledger` leaves in the file, has to be the driver's.
+        name, which `platform.ledger_file` leaves in the file, has to be the driver's.
         """
         row = self._db.execute("SELECT ended, host, pid FROM driver ORDER BY number DESC LIMIT 1").fetchone()
         if row is None or row["ended"] is not None or not lock_is_held(self._driver_lock):
@@ -243,7 +249,7 @@ class Ledger:
             )
             return Facts(
                 name=study["name"],
-                storage=files_folder(study["storage"], self._driver_lock.parent),
+                storage=files_folder(study, self._driver_lock.parent),
                 data=study.get("data") or {},
                 started=float(self._db.execute("SELECT min(at) FROM spec").fetchone()[0]),
                 left_off=float(driver["ended"] or self._db.execute(_LAST_SIGN).fetchone()[0]),
@@ -258,6 +264,8 @@ class Ledger:
                 untuned={} if search is None else untuned(self._db, wanted, search.at, self._known),
                 lock=(study.get("lock") or {}).get("sha256", ""),
                 exploratory=study.get("exploratory") or {},
+                decided=[(name, verdict, seeds) for name, verdict, seeds in self.rows(_LOOKS) if verdict in DECIDED],
+                most=(study.get("expected") or {}).get("fixed") if isinstance(resolved.get("seeds"), dict) else None,
             )
 
     def begun(self) -> list[Begun]:

@@ -25,16 +25,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
 from platform import mirror_artifacts as artifacts
-from platform.mirror_check import files, shows
+from platform.mirror_check import shows
 from platform.mirror_content import milliseconds, study_run, trial_run
 from platform.mirror_examine import DIGEST_LENGTH, Examiner
 from platform.mirror_ledger import ENDED, Begun, Facts, Ledger, Trial
 from platform.mirror_send import Parcel, Sender, news, refuses
-from platform.mirror_server import Run, connections, find_experiment, find_runs
+from platform.mirror_server import Run, connect, connections, find_experiment, find_runs, stores
 
 __all__ = ["Mirror"]
 
@@ -83,7 +82,7 @@ class Mirror:
         Raises:
             MlflowException, HTTPError: if the server cannot be reached or refuses a run. Each trial that it takes is
                 copied.
-            OSError: if files cannot be read or stored.
+            OSError: if files cannot be read or stored, or nothing takes a connection.
         """
         looked = time.monotonic()
         facts, begun = self.ledger.facts(), self.ledger.begun()
@@ -105,7 +104,7 @@ class Mirror:
 
     def _find(self, facts: Facts, begun: list[Begun]) -> Sender:
         """Find the experiment and what it holds of this ledger."""
-        client = MlflowClient(self.uri)
+        client = connect(self.uri)
         experiment_id = find_experiment(client, self.uri, name=self.experiment, facts=facts)
         self._runs = find_runs(client, experiment_id, facts, {one.id for one in begun})
         return Sender(client, self.uri, experiment_id)
@@ -216,7 +215,7 @@ class Mirror:
         if wanted.ended:
             with TemporaryDirectory(prefix="mirror-") as folder:
                 missing = artifacts.lay_out_study(Path(folder), self.ledger, facts, report)
-                if whole and examiner is not None and examiner.has(run, files(Path(folder))):
+                if whole and stores(run, self.uri, Path(folder)):
                     return
                 sender.store(run, folder)
         sender.log(run, wanted, points=[], missing=missing)

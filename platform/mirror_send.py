@@ -92,7 +92,10 @@ class Sender:
         return Run.found(self.client.create_run(self.experiment_id, wanted.start, tags, wanted.name))
 
     def reopen(self, run: Run, wanted: Wanted) -> None:
-        """Let the run be RUNNING again if it should be."""
+        """Give the run its name if it has another one, and let it be RUNNING again if it should be."""
+        if run.name != wanted.name:
+            self.client.update_run(run.id, name=wanted.name)
+            run.name = wanted.name
         mark, status, _ = run.signature
         if status != wanted.status == "RUNNING":
             self.client.update_run(run.id, status="RUNNING")
@@ -134,7 +137,7 @@ class Sender:
         now = Run.found(self.client.get_run(run.id))
         if now.signature == run.signature:
             return True
-        run.signature, run.tags, run.metrics, run.sent = now.signature, now.tags, now.metrics, -1
+        run.name, run.signature, run.tags, run.metrics, run.sent = now.name, now.signature, now.tags, now.metrics, -1
         return False
 
     def _use(self, run: Run, data_set: DatasetInput) -> None:

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import filecmp
+import posixpath
+import socket
+import sqlite3
+from collections.abc import Collection
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
-from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+from mlflow.store.db import utils as database
 from mlflow.store.tracking.rest_store import RestStore
 from mlflow.utils.rest_utils import http_request_safe
+from requests.utils import get_environ_proxies
 
 from platform.mirror_content import experiment_tags, ledger_tag, milliseconds
 from platform.mirror_ledger import Facts
 
-__all__ = ["Held", "Run", "connections", "find_experiment", "find_runs", "histories", "stored"]
+__all__ = ["Held", "Run", "connect", "connections", "find_experiment", "find_runs", "histories", "stores"]
 
 CONNECTIONS = 4
 """Requests to a server at once: it spends most of a request waiting for its disk."""
+CONNECTION_S = 10.0
+"""How long a server's system may take to take a connection; the server itself has longer to answer."""
+ARTIFACTS = "mlartifacts"
 PAGE = 500
 MOST_POINTS = 25_000
 """That a server gives at once."""
+MOST_FETCHED_B = 2**20
+"""The largest artifact that is fetched from a server to be compared: tables and pictures, no weights."""
 HISTORIES = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
 """What MLflow's own pages draw curves of several runs with; its Python client asks for one run at a time."""
 
@@ -47,6 +61,7 @@ class Run:
     """Until it has been examined."""
     data_sets: frozenset[str] = frozenset()
     """Digests of its inputs."""
+    name: str = ""
     sent: int = -1
     """Up to which step this process has sent its metrics; -1: not even its parameters."""
 
@@ -59,11 +74,28 @@ class Run:
         inputs = run.inputs.dataset_inputs if run.inputs else []
         digests = frozenset(one.dataset.digest for one in inputs)
         metrics, params = dict(run.data.metrics), dict(run.data.params)
-        return cls(info.run_id, info.artifact_uri, signature, tags, metrics, params, digests)
+        return cls(info.run_id, info.artifact_uri, signature, tags, metrics, params, digests, info.run_name)
 
     def spoil(self) -> None:
         """Let it be sent whole again, whatever it shows."""
         self.signature = ("", *self.signature[1:])
+
+
+def connect(uri: str) -> MlflowClient:
+    """Return a client of a server or store, or fail soon: where it follows a study, `platform.mirror` tries again.
+
+    By itself MLflow tries a database ten times, over 101 s, and waits for a connection as long as for an answer.
+
+    Raises:
+        OSError: if nothing takes a connection at the server's address.
+        Exception: the database's own, if it cannot be opened.
+    """
+    database.MAX_RETRY_COUNT = 1
+    if uri.startswith("http") and not get_environ_proxies(uri):
+        at = urlsplit(uri)
+        place = at.hostname or "", at.port or (443 if at.scheme == "https" else 80)
+        socket.create_connection(place, timeout=CONNECTION_S).close()
+    return MlflowClient(uri)
 
 
 def connections(uri: str) -> int:
@@ -75,7 +107,8 @@ def find_experiment(client: MlflowClient, uri: str, *, name: str, facts: Facts) 
     """Return the experiment's id, making it if there is none.
 
     One that was deleted there is restored; one that was renamed there keeps its new name, and is found by its tag. In a
-    SQLite store its artifacts lie in `mlartifacts` beside the store; a server knows where its own lie.
+    SQLite store its artifacts lie in `mlartifacts` beside the store, also when both were moved; a server knows where
+    its own lie.
 
     Raises:
         MlflowException: if the server cannot be reached.
@@ -85,17 +118,28 @@ def find_experiment(client: MlflowClient, uri: str, *, name: str, facts: Facts) 
     if known is None:
         renamed = client.search_experiments(ViewType.ALL, filter_string=f"tags.`{mark}` = {_quoted(name)}")
         known = min(renamed, key=lambda one: one.lifecycle_stage, default=None)  # an active one before a deleted one
+    store = Path(unquote(urlsplit(uri).path)[1:]).resolve() if uri.startswith("sqlite:///") else None
+    place = store and str(store.parent / ARTIFACTS)
     if known is None:
-        place = None
-        if uri.startswith("sqlite:///"):
-            store = Path(unquote(urlsplit(uri).path)[1:]).resolve()
-            place = str(store.parent / "mlartifacts")
         return str(client.create_experiment(name, place, {**experiment_tags(facts), mark: name}))
+    if store and place and known.artifact_location != place and Path(known.artifact_location).name == ARTIFACTS:
+        _move(store, known.experiment_id, known.artifact_location, place)
     if known.lifecycle_stage != "active":
         client.restore_experiment(known.experiment_id)
     if known.tags.get(mark) != name:
         client.set_experiment_tag(known.experiment_id, mark, name)
     return str(known.experiment_id)
+
+
+def _move(store: Path, experiment_id: str, old: str, new: str) -> None:
+    """Let an experiment and its runs name another folder of artifacts; MLflow has no call for that."""
+    with closing(sqlite3.connect(store, timeout=20)) as db, db:
+        db.execute("UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (new, experiment_id))
+        moved = "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) WHERE experiment_id = ? "
+        db.execute(
+            f"{moved} AND substr(artifact_uri, 1, ?) = ?",
+            (new, len(old) + 1, experiment_id, len(old) + 1, f"{old}/"),
+        )
 
 
 def _quoted(text: str) -> str:
@@ -154,11 +198,26 @@ def histories(client: MlflowClient, runs: list[str], metric: str) -> dict[str, s
     return found
 
 
-def stored(repository: ArtifactRepository, folders: Iterable[str]) -> dict[str, int | None]:
-    """Return path and size in bytes of a run's artifacts that lie right in one of `folders`; '' is the top."""
-    return {
+def stores(run: Run, uri: str, folder: Path) -> bool:
+    """Whether a run has every file below a folder as an artifact, with the same content.
+
+    Of artifacts that have to be fetched, those of more than `MOST_FETCHED_B` count as equal if they are as large.
+    """
+    repository = get_artifact_repository(run.artifacts, tracking_uri=uri)
+    files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    there = {
         one.path: one.file_size
-        for folder in folders
-        for one in repository.list_artifacts(folder or None)
+        for parent in {posixpath.dirname(name) for name in files}
+        for one in repository.list_artifacts(parent or None)
         if not one.is_dir
     }
+    if any(there.get(name) != path.stat().st_size for name, path in files.items()):
+        return False
+    if isinstance(repository, LocalArtifactRepository):
+        return all(filecmp.cmp(path, repository.get_local_path(name), shallow=False) for name, path in files.items())
+    with TemporaryDirectory(prefix="mirror-") as fetched:
+        return all(
+            filecmp.cmp(path, repository.download_artifacts(name, fetched), shallow=False)
+            for name, path in files.items()
+            if path.stat().st_size <= MOST_FETCHED_B
+        )

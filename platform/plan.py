@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.schema import BASELINE, DECIDED, FIXED, PLANNED, RUNNING, SEARCH, STOPPED
-from platform.design import Variant, configured, variants
+from platform.design import Variant, configured, crossed, variants
 from platform.spec import Spec, Study
 
 __all__ = [
@@ -147,8 +147,8 @@ def cells(study: Study, data: str, looked: Iterable[Looked] = ()) -> list[Cell]:
 def seeds_of(spec: Spec, looked: Iterable[Looked]) -> dict[str, int]:
     """Return for each variant how many seeds the plan has so far.
 
-    Without looks these are all. Else those up to the look that comes next; a variant that is in no comparison that is
-    open gets no more. When all comparisons are decided, or no look is left, they stay as they are.
+    Without looks these are all. Else those up to the look that comes next; a variant on which nothing rests that is
+    open gets no more. When all is decided, or no look is left, they stay as they are.
     """
     named = variants(spec)
     if not spec.looks:
@@ -157,14 +157,22 @@ def seeds_of(spec: Spec, looked: Iterable[Looked]) -> dict[str, int]:
     last = max((row.seeds for row in rows), default=0)
     ahead = next((seeds for seeds in spec.looks if seeds > last), last)
     decided = {row.variant: row.seeds for row in rows if row.verdict in DECIDED}
-    until = {one.name: decided.get(one.name, ahead) for one in named if one.compared_to}
-    reached = {one.name: until.get(one.name, 0) for one in named}
-    for one in named:
-        if one.compared_to:
-            reached[one.compared_to] = max(reached[one.compared_to], until[one.name])
-    if not until:  # the full model alone
-        reached[BASELINE] = ahead
-    return reached
+    needs = _needs(spec, named) or {BASELINE: [BASELINE]}  # the full model alone
+    return {
+        one.name: max(decided.get(what, ahead) for what, names in needs.items() if one.name in names) for one in named
+    }
+
+
+def _needs(spec: Spec, named: Sequence[Variant]) -> dict[str, list[str]]:
+    """Return for all that a look decides the variants on which it rests.
+
+    That are comparisons, by variant; of a factorial design the components' main effects, each of which rests on every
+    run, and the comparisons of no component, such as the placebo's.
+    """
+    made = crossed(spec)
+    runs = {name: [one.name for one in named if not one.stream] for name in made.components} if made else {}
+    pairs = {one.name: [one.name, one.compared_to] for one in named if one.compared_to and not (made and one.component)}
+    return runs | pairs
 
 
 def placed(

@@ -41,6 +41,7 @@ def probe(job: Job) -> Callable[[], str]:
     asked = [tried.remote(job.task(cell), job.shipped) for cell in samples]
 
     def wait() -> str:
+        """Return what is wrong with the first sample, or '' once the ledger has what the samples take."""
         for losses in range(LOSSES):
             try:
                 wrong, first = ray.get(asked[0])

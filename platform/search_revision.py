@@ -5,12 +5,12 @@ What would be trained the same way again is used; the rest is kept in the ledger
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from analysis.schema import DIVERGED, FAILED, STOPPED
-from platform import search_space, searches
+from platform import ledger_search, search_space, searches
 from platform.ledger import Ledger, Suggestion
 from platform.plan import Cell
 from platform.search_run import cells_of
@@ -73,7 +73,7 @@ def revised(study: Study, suggestions: Sequence[Suggestion], ledger: Ledger, dat
         if any(_stopped_otherwise(cell.trial, study, ledger) for cell in own):
             found.append(replace(one, left_out="it was stopped early under another rule or by another objective"))
             continue
-        if searches.full(track, rules, _trials(track, known, ledger.reached)):
+        if searches.full(track, rules, _trials(track, known, ledger)):
             found.append(replace(one, left_out="the budget has no room for it"))
             continue
         same_as = track.first.get(own[0].trial)
@@ -100,7 +100,11 @@ def _kept(
     if one.trial is None:
         return "the trainer refused its settings"
     params = search_space.placed(
-        track.variant, track.parameters, ledger.settings(one.trial), trainer=study.trainer, config=study.config
+        track.variant,
+        track.parameters,
+        ledger_search.settings(ledger, one.trial),
+        trainer=study.trainer,
+        config=study.config,
     )
     if isinstance(params, str):
         return params
@@ -111,7 +115,7 @@ def _stopped_otherwise(trial: str, study: Study, ledger: Ledger) -> bool:
     """Whether a trial was stopped early by what is the study's rule no more, so that it says little of its settings."""
     if ledger.states.get(trial) != STOPPED:
         return False
-    before = ledger.stopped_under(trial)
+    before = ledger_search.stopped_under(ledger, trial)
     return before is not None and _rule(before) != _rule(study.resolved())
 
 
@@ -121,7 +125,7 @@ def _rule(spec: Mapping[str, Any]) -> Any:
     return search.get("scheduler"), search.get("objectives") or spec["analysis"]["primary"]
 
 
-def _trials(track: Track, known: Mapping[str, str], reached: Callable[[str], int]) -> Trials:
+def _trials(track: Track, known: Mapping[str, str], ledger: Ledger) -> Trials:
     """Return as much of a search's trials as tells what it has spent."""
     over = {trial for trial in track.first if known.get(trial) in (STOPPED, DIVERGED, FAILED)}
-    return Trials(known, {trial: {reached(trial): ()} for trial in over}, {})
+    return Trials(known, {trial: {ledger_search.reached(ledger, trial): ()} for trial in over}, {})

@@ -9,10 +9,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from analysis.schema import CONFIRM, CONTINUE, SEARCH, STOP, STOPPED
-from platform import searches
+from platform import ledger_search, searches
 from platform.early_stopping import decision, moot, own_rungs, ruled, rungs
 from platform.fronts import Choice
 from platform.ledger import Ledger, Suggestion
+from platform.ledger_results import spent_s
 from platform.packing import gpus
 from platform.plan import Ahead, Cell, Conclude, Suggest, placed
 from platform.search_space import active, is_active, settings, standing, to_optuna
@@ -35,7 +36,7 @@ class SearchRun:
         trials: what is known of their trials.
         digests: of the images of the search and of the confirmation.
         clock: returns the seconds since 1970.
-        warm: for each variant what other studies observed, as `platform.sampler.Observation`s.
+        warm: for each variant what other studies observed, as `platform.sampler_history.Observation`s.
     """
 
     study: Study
@@ -59,7 +60,7 @@ class SearchRun:
         total = self.rules.search.total
         asked = total.hours is not None or total.gpu_hours is not None
         share = gpus(self.study.spec.resources.gpu, self.ledger.get("packing"))
-        return self.ledger.spent_s(self.clock(), SEARCH) / 3600 if asked else 0.0, share
+        return spent_s(self.ledger, self.clock(), SEARCH) / 3600 if asked else 0.0, share
 
     def follow(self, step: Suggest | Conclude) -> list[Cell]:
         """Do what the searches ask for, and return the cells that come of it."""
@@ -79,7 +80,7 @@ class SearchRun:
         same_as = track.first.get(trials[0]) if trials else None
         entry = Entry(number, params, trials, same_as, refused)
         row = Suggestion(track.variant.name, track.repeat, number, params, next(iter(trials), None), same_as, refused)
-        self.ledger.suggest(row, cells, self.clock())
+        ledger_search.suggest(self.ledger, row, cells, self.clock())
         track.add(entry)
         self._learn(cells)
         self._go_on(track, entry, cells)
@@ -99,7 +100,7 @@ class SearchRun:
             if step not in own_rungs(entry.number, self.rules.search, at) or (
                 ruled(track, self.rules, self.trials, entry.number, step, place, at) == CONTINUE
             ):
-                self.ledger.go_on(cell.trial)
+                ledger_search.go_on(self.ledger, cell.trial)
                 self._decided = {key: CONTINUE if key[0] == cell.trial else what for key, what in self._decided.items()}
                 for other in self.tracks.values():
                     if cell.trial in other.first:
@@ -122,7 +123,7 @@ class SearchRun:
 
     def _history(self, track: Track) -> Any:
         """Return all that is known of a search, for its sampler."""
-        from platform.sampler import History, Space
+        from platform.sampler_history import History, Space
 
         key = (track.variant.name, track.repeat)
         if key not in self._histories:
@@ -158,7 +159,9 @@ class SearchRun:
         ended = {**known.get("ended", {}), **self.ended()}
         if known.get("ended", {}) != ended:
             self.ledger.put({"search": {**known, "ended": ended}})
-        self.ledger.choose(track.variant.name, track.repeat, choice.number, choice.why, cells, self.clock())
+        ledger_search.choose(
+            self.ledger, track.variant.name, track.repeat, choice.number, choice.why, cells, self.clock()
+        )
         track.choice = choice
         return cells
 
@@ -192,7 +195,7 @@ class SearchRun:
     def begin(self, trial: str) -> None:
         """Forget what a trial reported after its last checkpoint: it comes again."""
         if trial in self.trials.curves:
-            known = self.ledger.curves(self.rules.metrics, trial)
+            known = ledger_search.curves(self.ledger, self.rules.metrics, trial)
             self.trials.curves[trial] = known.get(trial, {})
             for track in self.tracks.values():
                 if trial in track.first and track.first[trial] not in track.open:  # it had been stopped
@@ -208,7 +211,7 @@ class SearchRun:
         for cell in cells:
             self.trials.steps[cell.trial] = int(cell.settings["steps"])
             if cell.trial not in self.trials.curves:
-                known = self.ledger.curves(self.rules.metrics, cell.trial)
+                known = ledger_search.curves(self.ledger, self.rules.metrics, cell.trial)
                 self.trials.curves[cell.trial] = known.get(cell.trial, {})
 
 
@@ -251,7 +254,7 @@ def search_run(
         if cell.stage == SEARCH:
             trials.setdefault((cell.variant, cell.repeat, cell.number), {})[cell.seed] = cell.trial
             steps[cell.trial] = int(cell.settings["steps"])
-    for row in ledger.suggestions():
+    for row in ledger_search.suggestions(ledger):
         track = tracks.get((row.variant, row.repeat))
         if track is None:
             continue
@@ -260,8 +263,8 @@ def search_run(
             found = trials.get((row.variant, row.repeat, row.number), {})
             identities = [found[seed] for seed in rules.seeds_of(row.repeat) if seed in found]
             track.add(Entry(row.number, row.params, identities, row.same_as, row.refused))
-    for key, (number, why) in ledger.choices().items():
+    for key, (number, why) in ledger_search.choices(ledger).items():
         if key in tracks:
             tracks[key].choice = Choice(number, why)
-    known = Trials(ledger.states, ledger.curves(rules.metrics), steps)
-    return SearchRun(study, ledger, rules, tracks, known, digests, clock, _decided=ledger.decisions())
+    known = Trials(ledger.states, ledger_search.curves(ledger, rules.metrics), steps)
+    return SearchRun(study, ledger, rules, tracks, known, digests, clock, _decided=ledger_search.decisions(ledger))

@@ -10,6 +10,7 @@ from ray.tune.search import Searcher
 from analysis.schema import COMPLETED, FAILED, PLANNED, STOPPED
 from platform.errors import away, full
 from platform.job import Job
+from platform.ledger_results import losses
 from platform.plan import Done, Wait
 
 __all__ = ["PlanSearcher"]
@@ -105,7 +106,7 @@ class PlanSearcher(Searcher):
             if ledger.states[trial] == PLANNED:  # the worker was lost before it could say that it began
                 ledger.begin(trial, {}, now)
             ledger.release(trial, "lost", now)
-            if ledger.losses(trial) >= LOSSES:
+            if losses(ledger, trial) >= LOSSES:
                 what = f"its worker was lost {LOSSES} times in a row; see the logs of Ray"
                 self.job.end(trial, FAILED, kind="lost", message=what)
 

@@ -211,10 +211,6 @@ class Spec(Section):
         self._check_components(len(self.components))
         if self.looks and self.search is not None:
             raise ValueError("seeds: until decided goes without a search; give a number of seeds, or remove `search`")
-        if self.looks and self.design not in ("leave-one-out", "add-one-in", "list"):
-            raise ValueError(
-                f"seeds: until decided goes with leave-one-out, add-one-in or list, but design is {shown(self.design)}"
-            )
         return self
 
     def _check_components(self, count: int) -> None:

@@ -18,8 +18,8 @@ from platform.spec import Spec, Study
 from platform.trainer import Trainer
 
 __all__ = [
-    "Finder", "check_analysis", "check_files", "check_overrides", "check_reference", "check_size", "check_tracking",
-    "field_paths", "nearest",
+    "Finder", "check_analysis", "check_files", "check_looks", "check_overrides", "check_reference", "check_size",
+    "check_tracking", "field_paths", "nearest",
 ]  # fmt: skip
 
 MOST_TRIALS = 100_000
@@ -136,6 +136,22 @@ def check_size(spec: Spec, found: Finder) -> None:
         found.add(at, f"expected at most {MOST_TRIALS} trials to confirm, got {what}")
 
 
+def check_looks(spec: Spec, found: Finder) -> None:
+    """Record a design whose effects no number of seeds decides, where seeds are trained until all is decided."""
+    made = design.crossed(spec) if spec.looks else None
+    if spec.looks and isinstance(spec.design, dict) and "orders" in spec.design:
+        what = "more seeds do not lessen the error of drawing orders"
+    elif made is not None and made.resolution == 3:
+        what = "of a fraction of resolution III main effects have no verdicts"
+    else:
+        return
+    found.add(
+        ("design",),
+        "expected leave-one-out, add-one-in, list, factorial or {fractional: V} with seeds: until decided, got "
+        f"{shown(spec.design)}; {what}: choose another design, or give a number of seeds",
+    )
+
+
 def check_tracking(tracking: Any, found: Finder) -> None:
     """Record a store that a spec's file puts anywhere on the disk.
 
@@ -206,6 +222,7 @@ def check_files(study: Study, found: Finder) -> None:
     """Record what is wrong with images and files of weights, for the full model and for each variant, once each."""
     said = study.trainer.check(study.config, study.data)
     found.problems += [Problem(where, what) for where, _, what in (problem.partition(": ") for problem in said)]
+    sound = not said
     for variant in (variant for variant in design.variants(study.spec) if variant.overrides):
         at = ("variants", variant.name) if study.spec.design == "list" else ("components", variant.component or "")
         settings = _configured(study.trainer, study.config, variant.overrides, at, found)
@@ -219,6 +236,28 @@ def check_files(study: Study, found: Finder) -> None:
             if problem not in said:
                 found.add([part for part in at if part], f"`{variant.name}` cannot be trained: {problem}")
         said = [*said, *problems]
+    if sound:
+        _check_scenes(study, found)
+
+
+def _check_scenes(study: Study, found: Finder) -> None:
+    """Record too few scenes for a verdict on images like these, where seeds are trained until there is one."""
+    spec, trainer = study.spec, study.trainer
+    if not spec.looks or spec.analysis.images != "sample":
+        return
+    from analysis.comparison import SCENES  # loads pandas
+
+    paired = any(one.needs_reference for one in trainer.METRICS if one.key == spec.analysis.primary)
+    sets = getattr(study.data, "evaluate", {})
+    without = [name for name, one in sets.items() if paired and not one.normal]
+    scenes = {(name, scene) for name, _, scene in trainer.scenes(study.data) if name not in without}
+    if len(scenes) < SCENES:
+        found.add(
+            ("analysis", "images"),
+            f"expected {SCENES} scenes or more for verdicts on images like these, got {len(scenes)} with "
+            f"{spec.analysis.primary}, so seeds: until decided would never decide; add images of other scenes, choose "
+            "images: these, or give a number of seeds",
+        )
 
 
 def _without(spec: Spec, names: set[str]) -> Spec:
@@ -238,6 +277,8 @@ def _check_differences(spec: Spec, trainer: Trainer, config: Any, found: Finder)
     names = [variant.name for variant in design.variants(spec)]
     for name in sorted({name for name in names if names.count(name) > 1}):
         found.add(("variants", name), f"the name `{name}` is taken by the design itself; choose another")
+    if spec.control.placebo and design.PLACEBO in spec.components:
+        found.add(("components", design.PLACEBO), f"the name `{design.PLACEBO}` is the control's; choose another")
     section = "variants" if spec.design == "list" else "components"
     for variant in design.variants(spec):
         at = (section, variant.component or variant.name)

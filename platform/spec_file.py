@@ -16,6 +16,7 @@ from platform.spec_checks import (
     Finder,
     check_analysis,
     check_files,
+    check_looks,
     check_overrides,
     check_reference,
     check_size,
@@ -54,6 +55,7 @@ def read(
     config = found.validated(trainer.Config, raw.get("train", {}), ("train",), {})
     data = found.validated(trainer.Data, raw.get("data", {}), ("data",), {})
     check_size(spec, found)
+    check_looks(spec, found)
     check_analysis(spec, trainer, config, data, found)
     sound = check_overrides(spec, trainer, config, found)
     check_reference(spec, found, lambda: recorded(spec.study))

@@ -20,24 +20,25 @@ from rich.console import Console
 
 from analysis.printable import clean
 from analysis.schema import FAILED, PLANNED, RUNNING
-from platform import dry_run, far_storage, references, shipment, snapshot
+from platform import dry_run, far_storage, references, shipment, snapshot, sweep_storage
 from platform.acceptance import accept, all_cells, facts, fixed_cells, held
 from platform.design import variants
 from platform.errors import AddressError, Problem, SpecError, SweepError, away, full, unwritable
 from platform.job import Job
 from platform.ledger import Ledger
+from platform.ledger_references import keep_models, refer, scored
+from platform.ledger_results import change, pictures
 from platform.looking import Looking
 from platform.mirror_process import MirrorProcess
 from platform.packing import told
 from platform.plan import Cell, cells
 from platform.record import record
-from platform.search_checks import check_fit
 from platform.search_run import search_run
 from platform.signals import interruptible
 from platform.spec import Study
-from platform.spec_checks import Finder, check_files
 from platform.spec_file import read
 from platform.status_driver import without_retry
+from platform.sweep_checks import check_data, check_start, image_digests
 from platform.trainer import Report
 from platform.view import live
 from platform.warm_start import warm_start
@@ -138,27 +139,30 @@ def _sweep(arguments: argparse.Namespace, console: Console) -> int:
         arguments.spec, arguments.set, recorded=lambda name: snapshot.models(arguments.results / name / "ledger.db")
     )
     folder = (arguments.results / study.spec.study).resolve()
-    _check_start(study, arguments)
+    check_start(study, arguments.spec, arguments.results)
     asked = arguments.storage or ""
     address = far_storage.below(asked, study.spec.study) if is_address(asked) else ""
-    digests = _digests(study, arguments.spec)
+    digests = image_digests(study, arguments.spec)
     if arguments.dry_run:
-        _check_data(study, arguments.spec)
+        check_data(study, arguments.spec)
         dry_run.show(study, cells(study, digests[0]), folder, console)
         return 0
     if not (folder / "ledger.db").exists():
-        _check_data(study, arguments.spec)  # before anything is made
+        check_data(study, arguments.spec)  # before anything is made
     weights = references.digests(study.spec.reference)
     far = far_storage.connect(address) if address else None
     ledger = Ledger(folder)
     try:
-        far = far or _recorded(ledger, asked)
-        storage = folder if far else _storage(ledger, arguments, folder)
+        far = far or sweep_storage.far(ledger, asked)
+        storage = folder if far else sweep_storage.near(ledger, asked)
         if not far:
-            _check_moved(ledger, storage)
+            sweep_storage.check_moved(ledger, storage)
+        sweep_storage.claim(ledger, far or storage)
         fixed = fixed_cells(study, ledger, digests[0])
         sweep = _Sweep(study, fixed, digests, weights, ledger, storage, far, arguments, console)
-        return _go_on(replace(sweep, weights=weights | _kept(sweep)))
+        known = scored(ledger, digests[0], study.trainer.RESULTS_VERSION)
+        kept = references.kept(study, known, weights, arguments.spec, sweep.say)
+        return _go_on(replace(sweep, weights=weights | kept))
     finally:
         ledger.close()
 
@@ -182,7 +186,7 @@ def _go_on(sweep: _Sweep) -> int:
             sweep.say(
                 f"scoring {', '.join(sorted({one for names in wanted.values() for one in names})) or 'the references'}"
             )
-            _refer(sweep, _scored(sweep, wanted))
+            _refer(sweep, references.score_all(study, _scenarios(sweep), sweep.storage, wanted, sweep.arguments.spec))
         news = _report(sweep)
         with MirrorProcess(ledger.folder, follow=False, console=sweep.console, news=news):
             pass
@@ -231,24 +235,6 @@ def _announce(sweep: _Sweep, job: Job) -> None:
             sweep.say(text)
 
 
-def _kept(sweep: _Sweep) -> dict[str, str]:
-    """Return the models whose file is gone, but whose scores the ledger has: name -> SHA-256 of what the file was."""
-    version, named = sweep.study.trainer.RESULTS_VERSION, sweep.study.spec.reference
-    scored = sweep.ledger.scored(sweep.digests[0], version)
-    found, problems = {}, []
-    for name in (name for name in named if name not in sweep.weights):
-        digest = scored.get(name)
-        if digest is None:
-            what = f"there is no file {named[name]}, and the scores recorded are of other images or another version"
-            problems.append(Problem(f"reference.{name}", f"expected a file of weights, but {what}"))
-        else:
-            found[name] = digest
-            sweep.say(f"{name}: the file {named[name]} is gone; its recorded scores are kept")
-    if problems:
-        raise SpecError(str(sweep.arguments.spec), problems)
-    return found
-
-
 def _train(sweep: _Sweep, job: Job) -> bool:
     """Run the trials; return whether that came to an end, else it was interrupted."""
     from platform import tune_run
@@ -258,7 +244,9 @@ def _train(sweep: _Sweep, job: Job) -> bool:
     metric = next(one for one in study.trainer.METRICS if one.key == study.spec.analysis.primary)
     needs = study.spec.resources
     with ThreadPoolExecutor(1) as beside:  # the references are scored while Ray starts
-        scored = beside.submit(_scored, sweep, _unscored(sweep))
+        scores = beside.submit(
+            references.score_all, study, _scenarios(sweep), sweep.storage, _unscored(sweep), sweep.arguments.spec
+        )
         with tune_run.cluster(sweep.arguments.address):
             if not sweep.arguments.address and not tune_run.fits(job):
                 what = (
@@ -270,7 +258,7 @@ def _train(sweep: _Sweep, job: Job) -> bool:
             if sweep.arguments.ship_data:
                 job.shipped = shipment.ship(job)
             probed = probe(job) if job.untried() else None
-            _refer(sweep, scored.result())
+            _refer(sweep, scores.result())
             wrong = probed() if probed else ""
             if wrong:
                 what = "a few steps of the first trial fail on a worker, so nothing was started"
@@ -288,13 +276,13 @@ def _report(sweep: _Sweep) -> bool:
     """Write the report and show its summary, if the ledger has news since it was last written; return whether."""
     ledger, page = sweep.ledger, sweep.ledger.folder / "report" / "index.html"
     came = _fetched(sweep)
-    if not came and ledger.get("reported") == ledger.change() and page.exists():
+    if not came and ledger.get("reported") == change(ledger) and page.exists():
         sweep.say(f"report: {page}")
         return False
     from analysis import report
 
     if report.main([str(ledger.folder)]) == 0:
-        ledger.put({"reported": ledger.change()})
+        ledger.put({"reported": change(ledger)})
     return True
 
 
@@ -303,7 +291,7 @@ def _fetched(sweep: _Sweep) -> int:
     if sweep.far is None:
         return 0
     try:
-        return far_storage.fetch(sweep.far, sweep.storage, sweep.ledger.pictures())
+        return far_storage.fetch(sweep.far, sweep.storage, pictures(sweep.ledger))
     except StorageError as error:
         sweep.say(f"{away(str(error))}; the report lacks pictures until then")
         return 0
@@ -312,13 +300,13 @@ def _fetched(sweep: _Sweep) -> int:
 def _accept(sweep: _Sweep) -> None:
     """Make the spec the one that holds, and record what it changes after the first trial."""
     study, ledger = sweep.study, sweep.ledger
-    ledger.keep_models(sweep.weights)
+    keep_models(ledger, sweep.weights)
     place = sweep.far.address if sweep.far else sweep.storage
     known = facts(study, ledger, storage=place, digests=sweep.digests)
     if held(study, ledger, known, sweep.fixed):
         return
     if ledger.spec() is not None:
-        _check_data(study, sweep.arguments.spec)
+        check_data(study, sweep.arguments.spec)
     for text in accept(study, ledger, known, sweep.fixed, time.time()):
         sweep.say(f"changed after the first trial, which the report records: {text}")
 
@@ -331,98 +319,14 @@ def _scenarios(sweep: _Sweep) -> dict[str, Any]:
 def _unscored(sweep: _Sweep) -> dict[str, list[str]]:
     """Return the trained models that have still to be scored, by the digest of images; see `references.unscored`."""
     version = sweep.study.trainer.RESULTS_VERSION
-    wanted = {one: references.unscored(sweep.ledger.scored(one, version), sweep.weights) for one in sweep.digests}
+    wanted = {one: references.unscored(scored(sweep.ledger, one, version), sweep.weights) for one in sweep.digests}
     return {digest: names for digest, names in wanted.items() if names is not None}
-
-
-def _scored(sweep: _Sweep, wanted: Mapping[str, Sequence[str]]) -> dict[str, Mapping[str, Report]]:
-    """Score what is wanted, or say what is wrong with it."""
-    names = {name for several in wanted.values() for name in several}
-    data = _scenarios(sweep)
-    try:
-        return {
-            digest: references.score(
-                sweep.study, data[digest], sweep.storage, several, confirms=digest != sweep.digests[0]
-            )
-            for digest, several in wanted.items()
-        }
-    except ValueError as error:
-        files = sweep.study.spec.reference
-        named = [name for name in names if files[name] in str(error)]
-        where = f"reference.{max(named, key=lambda name: len(files[name]))}" if named else "data"
-        raise SpecError(str(sweep.arguments.spec), [Problem(where, str(error))]) from None
-    except OSError as error:
-        if not no_room(error):
-            raise
-        raise SweepError(full(sweep.storage, str(error))) from None
 
 
 def _refer(sweep: _Sweep, reports: Mapping[str, Mapping[str, Report]]) -> None:
     version = sweep.study.trainer.RESULTS_VERSION
     for digest, those in reports.items():
-        sweep.ledger.refer(digest, those, version=version, weights=sweep.weights)
-
-
-def _digests(study: Study, source: Path) -> tuple[str, str]:
-    """Return the digests of the images of the study and of its confirmation, or say all that is wrong with them."""
-    try:
-        own = study.trainer.digest(study.data)
-        confirms = study.spec.confirm is not None
-        return own, study.trainer.digest(study.trainer.confirming(study.data)) if confirms else own
-    except ValueError as error:
-        _check_data(study, source)
-        raise SpecError(str(source), [Problem("data", str(error))]) from None
-
-
-def _check_start(study: Study, arguments: argparse.Namespace) -> None:
-    """Refuse studies that are named as a start for the search and that there are not."""
-    named = study.spec.search.start if study.spec.search else []
-    missing = [name for name in named if not (arguments.results / name / "ledger.db").is_file()]
-    if missing:
-        what = f"expected the name of a study in {arguments.results}, but there is no {', '.join(missing)}"
-        raise SpecError(str(arguments.spec), [Problem("search.start", what)])
-
-
-def _check_data(study: Study, source: Path) -> None:
-    """Refuse images and files of weights that cannot be used, each problem in a sentence."""
-    problems: list[Problem] = []
-    found = Finder(study.lines, problems)
-    check_files(study, found)
-    if not problems:
-        check_fit(study, found)
-    if problems:
-        raise SpecError(str(source), problems)
-
-
-def _recorded(ledger: Ledger, asked: str) -> Storage | None:
-    """Return the storage that the study has so far, if that has an address and no other was asked for."""
-    recorded = "" if asked else str(ledger.get("storage") or "")
-    return far_storage.connect(recorded) if is_address(recorded) else None
-
-
-def _storage(ledger: Ledger, arguments: argparse.Namespace, folder: Path) -> Path:
-    """Return the folder for checkpoints and pictures: as asked, else where they lie already, else the study's own."""
-    if arguments.storage:
-        return Path(arguments.storage, folder.name).resolve()
-    recorded = ledger.get("storage")
-    return Path(recorded) if recorded and recorded != ledger.get("folder") else folder  # which may have been moved
-
-
-def _check_moved(ledger: Ledger, storage: Path) -> None:
-    """Refuse another storage than the study's while its files lie in the old one, and none of them in the new.
-
-    Raises:
-        SweepError: naming both.
-    """
-    recorded = Path(str(ledger.get("storage") or storage))
-    if ledger.get("storage") == ledger.get("folder"):
-        recorded = ledger.folder  # the study's own, which may have been moved with it
-    before = recorded / "trials"
-    if recorded != storage and before.is_dir() and any(before.iterdir()) and not (storage / "trials").is_dir():
-        raise SweepError(
-            f"--storage: checkpoints and pictures of {ledger.folder.name} lie in {recorded}, and none in {storage}; "
-            f"give --storage {recorded.parent}, or move them first"
-        )
+        refer(sweep.ledger, digest, those, version=version, weights=sweep.weights)
 
 
 def _status(sweep: _Sweep, job: Job) -> int:

@@ -168,7 +168,7 @@ class Track:
         return sum(self._costs.values()) + going
 
     def observed(self, rules: Rules, trials: Trials) -> list[Any]:
-        """Return the suggestions as `platform.sampler.Observation`s. Loads Optuna."""
+        """Return the suggestions as `platform.sampler_history.Observation`s. Loads Optuna."""
         self.settle(rules, trials)
         for number in self.entries.keys() - self._observations.keys() - self.open:
             self._observations[number] = _observation(self.entries[number], rules, trials)
@@ -275,7 +275,7 @@ def _points(entry: Entry, trials: Trials, place: int, only: int | None, count: i
 
 
 def _observation(entry: Entry, rules: Rules, trials: Trials) -> Any:
-    from platform.sampler import Observation
+    from platform.sampler_history import Observation
 
     word = {COMPLETED: "complete", STOPPED: "pruned", RUNNING: "running"}.get(state(entry, trials), "fail")
     count = len(rules.objectives)

@@ -75,7 +75,7 @@ def _rows(db: sqlite3.Connection, rules: Rules, data: str) -> list[tuple[dict[st
 
 
 def _observed(track: Track, study: Study, rules: Rules, rows: Sequence[Any], first: int) -> list[Any]:
-    from platform.sampler import Observation
+    from platform.sampler_history import Observation
 
     count = len(rules.objectives)
     found: list[Any] = []

@@ -1,5 +1,6 @@
 """Storages with an address, for tests: an S3 server of one's own on loopback, and one that fails as it is told."""
 
+import socket
 from contextlib import contextmanager
 
 import boto3
@@ -29,6 +30,19 @@ def s3_server():
         }
     finally:
         server.stop()
+
+
+@contextmanager
+def silent_s3():
+    """Yield the environment in which s3:// is a server that takes connections and says nothing."""
+    s3fs.S3FileSystem.clear_instance_cache()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host, port = silent.getsockname()
+        yield {
+            "AWS_ENDPOINT_URL_S3": f"http://{host}:{port}", "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+        }  # fmt: skip
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 class Failing(MemoryFileSystem):

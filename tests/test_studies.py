@@ -15,7 +15,16 @@ FILES = [ROOT / "ablation.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_it_is_a_sound_spec(path):
-    assert read(path).spec.components
+    assert len(variants(read(path).spec)) > 1
+
+
+def test_the_placebo_study_trains_the_full_model_alone():
+    study = read(ROOT / "studies" / "placebo.yaml")
+    assert [(one.name, one.overrides, one.stream) for one in variants(study.spec)] == [
+        ("baseline", {}, ""),
+        ("placebo", {}, "placebo"),
+    ]
+    assert 2 * len(study.spec.seed_list) == 48
 
 
 def test_the_paper_is_the_trainers_default_but_for_three_gpus_and_what_is_watched():

@@ -124,6 +124,7 @@ class _NormalisedDifference(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, pixels: Tensor, target: Tensor) -> Tensor:
+        """Return the mean, (), and keep its slope at `pixels`, which is all that `backward` needs."""
         total, slope = pixels.new_zeros(()), torch.empty_like(pixels)
         size = max(1, PART // pixels[0].numel()) if pixels.device.type == "cpu" else len(pixels)
         for x, t, out in zip(*(torch.split(maps, size) for maps in (pixels, target, slope)), strict=True):
@@ -141,6 +142,7 @@ class _NormalisedDifference(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+        """Return the slope of what comes after at `pixels`, (N, pixels, C)."""
         (slope,) = ctx.saved_tensors
         return slopes[0] * slope, None
 

@@ -78,6 +78,7 @@ class Storage:
         """Fetch files by name to these places, each whole or not at all; return the names that are not there."""
 
         def get(name: str) -> bool:
+            """Fetch a file; return whether it is there."""
             place = files[name]
             aside = place.with_name(f"{place.name}{PART}")
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -168,4 +169,6 @@ class Storage:
 def _said(error: BaseException) -> str:
     """Return an error in one line."""
     first = " ".join(str(error).strip().partition("\n")[0].split())
+    if isinstance(error, TimeoutError):
+        first = first or "no answer in time"
     return f"{type(error).__name__}: {first[:200]}" if first else type(error).__name__

@@ -6,8 +6,10 @@ from itertools import pairwise
 import pytest
 from PIL import Image
 
+from analysis.factorial import full
 from analysis.report import write_report
 from tests.analysis.browser import browser
+from tests.analysis.synthetic import designed
 from tests.analysis.synthetic_search import ordinary
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -58,6 +60,17 @@ def test_the_page_of_a_search_never_scrolls_sideways(make_search, tmp_path, widt
     write_report(folder)
     (folder / "frame.html").write_text(FRAME.format(width=width))
     found = chromium(tmp_path, "--virtual-time-budget=10000", "--dump-dom", (folder / "frame.html").as_uri())
+    assert re.search(r"<title>(.*?)</title>", found)[1] == "0 px too wide, 0 pictures broken"
+
+
+def test_variants_with_long_names_leave_the_page_as_narrow_as_a_phone(make_study, tmp_path):
+    components = ("local_discriminator", "relativistic_average", "global_self_feature_preserving")
+    runs = designed(full(components).runs, components, len)
+    write_report(make_study(variants=runs, design="factorial", components=components))
+    (tmp_path / "study" / "frame.html").write_text(FRAME.format(width=360))
+    found = chromium(
+        tmp_path, "--virtual-time-budget=10000", "--dump-dom", (tmp_path / "study" / "frame.html").as_uri()
+    )
     assert re.search(r"<title>(.*?)</title>", found)[1] == "0 px too wide, 0 pictures broken"
 
 

@@ -113,3 +113,12 @@ def test_of_an_effect_that_is_no_variant_no_brightness_is_told():
 def test_a_verdict_on_another_metric_has_no_companions():
     study = Study("s", Path(), METRICS, "eval/ssim", {}, "these", 4, {}, "d", {})
     assert beside(study=study, psnr=change(1.0), matched=change(-2.0)) == {}
+
+
+def test_a_conflict_of_an_effect_speaks_of_the_component():
+    effects = verdicts(psnr=change(1.0), matched=change(-2.0)).assign(compared_to="")
+    found = companions(effects, {}, STUDY, decimals=DECIMALS)["no_x"]
+    assert found.conflict == (
+        "Signs conflict: PSNR rises, but falls once brightness is matched. The component makes the images better in "
+        "brightness, not in structure."
+    )

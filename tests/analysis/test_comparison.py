@@ -5,6 +5,7 @@ from scipy import stats
 
 from analysis.comparison import Contrast, compare, contrasts, judge, seed_differences
 from analysis.errors import StatisticsError
+from analysis.statistics import unpaired
 
 PSNR = {"metric": "psnr", "higher_is_better": True}
 
@@ -40,6 +41,41 @@ def test_the_interval_is_the_paired_t_test_on_seed_means():
     expected = stats.ttest_rel(LOWER, BASELINE)
     assert found["p"] == pytest.approx(expected.pvalue)
     assert (found["low"], found["high"]) == pytest.approx(tuple(expected.confidence_interval()))
+
+
+def test_runs_that_are_no_pairs_are_compared_by_welch_each_over_its_own_seeds():
+    others = scores({"no_x": [*LOWER, 7.9]})
+    frame = pd.concat([scores({"baseline": BASELINE}), others.assign(seed=others["seed"] + 90)])
+    found = row(frame, paired=False)
+    expected = stats.ttest_ind([*LOWER, 7.9], BASELINE, equal_var=False)
+    assert found["p"] == pytest.approx(expected.pvalue)
+    assert (found["low"], found["high"]) == pytest.approx(tuple(expected.confidence_interval()))
+    assert (found["verdict"], found["seeds"], found["n_failed"]) == ("helps", 4, 0)
+    assert row(frame)["why"] == "no seed is completed for both"  # by pairs there is nothing
+
+
+def test_equal_numbers_that_are_no_pairs_have_the_deviation_of_a_difference_of_two():
+    found = row(scores({"baseline": BASELINE, "no_x": LOWER}), paired=False)
+    assert found["deviation"] == pytest.approx(np.sqrt(np.var(BASELINE, ddof=1) + np.var(LOWER, ddof=1)))
+
+
+def test_runs_that_are_no_pairs_drop_only_their_own_incomplete_seeds():
+    frame = scores({"baseline": BASELINE, "no_x": LOWER})
+    frame.loc[(frame["variant"] == "no_x") & (frame["seed"] == 2) & (frame["image"] == "i0"), "psnr"] = np.nan
+    found = row(frame, paired=False)
+    assert found["p"] == pytest.approx(stats.ttest_ind(np.delete(LOWER, 1), BASELINE, equal_var=False).pvalue)
+    assert (found["seeds"], found["n_failed"]) == (3, 1)
+    few = row(frame[(frame["variant"] == "baseline") | (frame["seed"] < 4)], paired=False)
+    assert np.isnan(few["low"])
+    assert few["why"] == "2 complete seeds, 3 are needed for an interval"
+
+
+def test_runs_that_are_no_pairs_on_a_sample_of_images_have_the_interval_of_crossed_seeds_and_images():
+    frame, rng = scores({"baseline": BASELINE, "no_x": LOWER}, images=8), np.random.default_rng(3)
+    frame["psnr"] += rng.normal(size=len(frame))
+    arms = [frame.loc[frame["variant"] == name, "psnr"].to_numpy().reshape(4, 8) for name in ("no_x", "baseline")]
+    found = row(frame, paired=False, images_are="sample")
+    assert (found["low"], found["high"]) == pytest.approx(unpaired(*arms, images="sample").interval())
 
 
 def test_a_metric_where_less_is_better_turns_the_verdict():

@@ -66,6 +66,24 @@ def test_curves_have_a_panel_for_each_variant_that_has_any():
     assert {"Step (mean and range over 2 trainings)", "PSNR (dB)"} <= set(found)
 
 
+def test_curves_leave_no_panel_empty_and_label_the_steps_below_the_lowest_panel_of_each_column():
+    labels = {name: f"without {name}" for name in ("a", "b", "c", "d")}
+    svg = curves(table(list(labels)), PSNR, labels=labels, caption="x", layout=Panels(columns=3))
+    panels = [node for node in ET.fromstring(svg).iter(f"{SVG}g") if re.fullmatch(r".*-axes_\d+", node.get("id", ""))]
+    assert len([panel for panel in panels if len(panel)]) == 4
+    assert texts(svg).count("120") == 3  # a fourth panel stands below the first
+
+
+def test_a_title_that_is_wider_than_its_panel_has_several_lines():
+    long = "without local discriminator, local sfp and global sfp"
+    labels = {"baseline": "full model", "no_x": long, "no_y": "without y"}
+    whole = curves(table(list(labels)), PSNR, labels=labels, caption="x", layout=Panels(columns=2))
+    narrow = curves(table(list(labels)), PSNR, labels=labels, caption="x", layout=Panels(columns=6, height_in=1.25))
+    assert long in texts(whole)
+    assert long not in texts(narrow)
+    assert long in " ".join(" ".join(texts(narrow)).split())
+
+
 def test_curves_over_unlike_numbers_of_seeds_say_so():
     frame = table(["baseline", "no_x"])
     frame = frame[(frame["variant"] == "baseline") | (frame["seed"] == 1)]
@@ -154,7 +172,9 @@ def test_a_file_needs_no_page_for_its_colours_and_says_what_it_shows():
 
 
 def test_a_png_has_a_white_ground_and_no_stand_in_for_a_colour():
-    image = Image.open(io.BytesIO(drawn()[1]["forest.png"])).convert("RGB")
+    image = Image.open(io.BytesIO(drawn()[1]["forest.png"])).convert("RGBA")
+    assert image.getchannel("A").getextrema() == (255, 255)
+    image = image.convert("RGB")
     colours = {colour for _, colour in image.getcolors(1 << 20)}
     assert image.getpixel((0, 0)) == (255, 255, 255)
     assert (0x1D, 0x5C, 0x9E) in colours  # the mean of a decided comparison

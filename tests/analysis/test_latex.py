@@ -6,8 +6,9 @@ import pytest
 
 from analysis.cost import cost_table
 from analysis.cost_shown import cost_part
-from analysis.latex import cost_tex, escape, table, variants_tex, verdicts_tex
+from analysis.latex import cost_tex, escape, outlook_tex, table, variants_tex, verdicts_tex
 from analysis.ledger import open_ledger
+from analysis.outlook_shown import outlook_of
 from analysis.tables import read, tables
 from tests.analysis.costs import add_costs
 from tests.analysis.synthetic import Variant
@@ -22,7 +23,13 @@ def files(folder):
         readings = read(ledger, "fixed")
     found = tables(readings)
     cost = cost_part(readings, cost_table(readings, found))
-    return variants_tex(readings, found), verdicts_tex(readings, found), cost_tex(readings, cost)
+    ahead = outlook_of(readings, found)[1]
+    return (
+        variants_tex(readings, found),
+        verdicts_tex(readings, found),
+        cost_tex(readings, cost),
+        outlook_tex(readings, ahead),
+    )
 
 
 @pytest.fixture

@@ -115,6 +115,20 @@ def test_reading_writes_nothing(make_study):
         ledger.connection.execute("DELETE FROM trial")
 
 
+@pytest.mark.parametrize(
+    ("storage", "folder", "found"),
+    [
+        ("/before/tiny", "/before/tiny", "/now/tiny"),  # its own, which was moved
+        ("/shared/tiny", "/before/tiny", "/shared/tiny"),
+        ("s3://bucket/tiny", "/before/tiny", "/now/tiny"),
+        ("/before/tiny", None, "/before/tiny"),
+    ],
+)
+def test_pictures_of_a_moved_study_are_looked_for_beside_its_ledger(storage, folder, found):
+    facts = {"storage": storage} | ({"folder": folder} if folder else {})
+    assert schema.files_folder(facts, Path("/now/tiny")) == Path(found)
+
+
 def test_a_copy_without_its_log_files_can_be_read(make_study, tmp_path):
     copy = tmp_path / "copy with space # and ?"
     copy.mkdir()

@@ -1,11 +1,16 @@
+import json
 import re
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from analysis.ledger import Metric, open_ledger
 from analysis.listing import markdown, show
+from analysis.report import write_report
 from analysis.tables import read, tables
+from tests.analysis.synthetic import COMPONENTS
+from tests.analysis.synthetic_search import ordinary
 
 
 @pytest.fixture
@@ -38,6 +43,50 @@ def test_markdown_tables_have_a_cell_for_every_head(made):
     assert len(lines) > 30
     for block in blocks:
         assert len({line.count("|") for line in block.strip().splitlines()}) <= 1
+
+
+def test_markdown_reads_each_verdict_with_what_stands_beside_it_on_the_page(make_study):
+    matched = {"key": "eval/psnr_matched_db", "title": "PSNR, brightness matched (dB)", "higher_is_better": True,
+               "needs_reference": True}  # fmt: skip
+    folder = make_study(pictures=False)
+    with sqlite3.connect(folder / "ledger.db") as db:
+        (metrics,) = db.execute("SELECT value FROM study WHERE key = 'metrics'").fetchone()
+        db.execute("UPDATE study SET value = ? WHERE key = 'metrics'", (json.dumps([*json.loads(metrics), matched]),))
+        db.execute("""
+            INSERT INTO image SELECT i.trial, step, "set", image, 'eval/psnr_matched_db',
+                value + CASE c.variant WHEN 'no_attention' THEN 5 ELSE 0 END
+            FROM image i JOIN cell c ON c.trial = i.trial WHERE metric = 'eval/psnr_db'""")
+    db.close()
+    with open_ledger(folder) as ledger:
+        readings = read(ledger, "fixed")
+    text = markdown(readings, tables(readings))
+    item = text[text.index("- **attention**") : text.index("- **local discriminator**")].splitlines()
+    assert re.fullmatch(r"  - Brightness-matched PSNR: \+3\.\d\d \[\+\S+, \+\S+\] dB", item[1])
+    assert re.match(r"  - Error of the mean luminance: \+6\.00 \[.*\] grey levels, from \S+ to \S+$", item[2])
+    assert item[3].startswith("  - Signs conflict: PSNR falls, but rises once brightness is matched.")
+
+
+def test_markdown_says_each_caution_once_beside_the_numbers_that_it_limits(made):
+    readings, found = made
+    text = markdown(readings, found)
+    assert text.count("for trying, not for conclusions") == 1
+    assert text.index("## Verdicts") < text.index("for trying, not for conclusions") < text.index("- **attention**")
+    (row,) = re.findall(r"^\| NIQE \|.*$", text, flags=re.MULTILINE)
+    cells = dict(zip(COMPONENTS, row.split(" | ")[1:], strict=True))
+    marked = {name for name, cell in cells.items() if "\u2020" in cell}
+    means = {name: cell.split()[0].strip("\u2020").replace("\u2212", "-") for name, cell in cells.items()}
+    small = {name for name, mean in means.items() if abs(float(mean)) <= 0.2}
+    assert marked == small
+    assert "local_sfp" in marked
+    assert "\u2020 NIQE moves by 0.1 to 0.2" in text
+
+
+def test_while_verdicts_wait_the_caution_stands_at_the_top(make_search):
+    folder = make_search(ordinary(confirmed={}))
+    write_report(folder)
+    for name in ("report.md", "index.html"):
+        text = (folder / "report" / name).read_text()
+        assert text.count("for trying, not for conclusions") == 1, name
 
 
 def test_a_bar_in_a_name_does_not_break_a_markdown_table(made):

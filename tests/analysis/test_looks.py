@@ -6,6 +6,8 @@ import pytest
 from scipy import stats
 
 from analysis.comparison import Contrast, judge
+from analysis.effects import factorial_effects
+from analysis.factorial import effect_weights, full
 from analysis.looks import COLUMNS, look, spent, verdicts
 from analysis.sequential import schedule, shares
 
@@ -25,10 +27,8 @@ def scores(differences, seeds=12):
 
 
 def looked(images, seeds, earlier, **options):
-    return look(
-        images, FAMILY, list(range(1, seeds + 1)), earlier, at=AT, metric="eval/psnr_db", higher_is_better=True,
-        **options,
-    )  # fmt: skip
+    table = judge(images[images["seed"] <= seeds], FAMILY, metric="eval/psnr_db", higher_is_better=True, **options)
+    return look(table, earlier, seeds=seeds, at=AT, higher_is_better=True)
 
 
 def test_the_default_looks_are_those_of_the_simulations():
@@ -89,3 +89,38 @@ def test_looks_err_no_more_often_than_one_test():
         told = verdicts(table, pd.DataFrame(rows, columns=list(COLUMNS)), at=AT, higher_is_better=True)
         wrong += bool(told["verdict"].isin(["helps", "hurts"]).any())
     assert wrong <= 37  # 25 expected at most; beyond 37 lies 1 % of such samples
+
+
+def test_main_effects_looked_at_err_no_more_often_than_one_test():
+    """The same of a 2^3 factorial whose variants share the luck of a seed, and the p of its effects by scipy."""
+    rng, wrong, studies = np.random.default_rng(11), 0, 200
+    names, runs = "abc", full("abc").runs
+    signs = np.array([[float(effect_weights(frozenset(name), runs)[run]) for run in runs] for name in names])
+    design = pd.DataFrame([[int(name in run) for name in names] for run in runs], columns=list(names))
+    design.index = [f"run {place}" for place in range(len(runs))]
+    frame = pd.DataFrame(
+        [(variant, seed) for variant in design.index for seed in range(12)], columns=["variant", "seed"]
+    )
+    frame = frame.assign(set="s", image="i", scene="i", stage="fixed")
+    for study in range(studies):
+        scores = 0.84 * rng.normal(size=12) + 0.55 * rng.normal(size=(8, 12))
+        effects = signs @ scores  # (3, 12), by seed
+        found = pd.DataFrame(
+            [
+                (seeds, name, 0.0, stats.ttest_1samp(effects[place, :seeds], 0).pvalue, np.nan, "undecided")
+                for seeds in AT
+                for place, name in enumerate(names)
+            ],
+            columns=list(COLUMNS),
+        )
+        if study == 0:
+            images = frame.assign(**{"eval/psnr_db": scores.ravel()})
+            tables = [
+                factorial_effects(images[images["seed"] < seeds], design, metric="eval/psnr_db", higher_is_better=True,
+                                  order=1).assign(variant=list(names))
+                for seeds in AT
+            ]  # fmt: skip
+            assert np.concatenate([one["p"] for one in tables]) == pytest.approx(found["p"].to_numpy())
+        told = verdicts(tables[-1], found, at=AT, higher_is_better=True)
+        wrong += bool(told["verdict"].isin(["helps", "hurts"]).any())
+    assert wrong <= 18  # 10 expected at most; beyond 18 lies 1 % of such samples

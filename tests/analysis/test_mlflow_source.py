@@ -18,7 +18,7 @@ from analysis.report import main, write_report
 from platform import mirror
 from tests.analysis.synthetic import LEAVE_ONE_OUT, Plan, write_study
 from tests.analysis.synthetic_search import TWO, add_search, ordinary
-from tests.platform.test_mirror import Server
+from tests.platform.mirrored import Server
 
 ENDS = {
     ("no_attention", 2): ("DIVERGED", None, "step 200: flat\n\nTraceback"),

@@ -63,7 +63,7 @@ def markdown(folder):
     return (folder / "report" / "report.md").read_text(encoding="utf-8")
 
 
-def test_the_report_is_a_page_six_tables_and_a_markdown_file(make_study):
+def test_the_report_is_a_page_seven_tables_and_a_markdown_file(make_study):
     folder = make_study()
     assert write_report(folder) == folder / "report" / "index.html"
     files = sorted(path.name for path in (folder / "report").iterdir() if path.is_file())
@@ -72,6 +72,7 @@ def test_the_report_is_a_page_six_tables_and_a_markdown_file(make_study):
         "events.csv",
         "images.csv",
         "index.html",
+        "outlook.csv",
         "report.md",
         "trials.csv",
         "variants.csv",

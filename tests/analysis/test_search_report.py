@@ -96,6 +96,37 @@ def test_whether_tuning_helped_is_said(make_search):
     assert "of 2 choices other than the spec\u2019s own settings PSNR is better in 1 and worse in 1" in found
 
 
+def test_what_tuning_changes_of_each_component_stands_with_its_interval(make_search):
+    folder = make_search(noise=0.0)
+    found, text = page(folder), markdown(folder)
+    heading = "Does tuning change what a component does?"
+    assert heading in found.text
+    # untuned the truth is -1.6 and -3.4 dB; confirmed are 15.5 and 12 against 16
+    part = text[text.index(heading) :]
+    rows = re.findall(r"^\| (without [^|]+) \| PSNR \(dB\) \| (\S+) \| (\S+) \| (\S+) \[", part, flags=re.MULTILINE)
+    assert [row[0] for row in rows] == ["without attention", "without global sfp"]
+    untuned, tuned, change = ([float(row[n].replace("\u2212", "-")) for row in rows] for n in (1, 2, 3))
+    assert untuned == pytest.approx([-1.6, -3.4], abs=0.1)
+    assert tuned == [-0.5, -4.0]
+    assert change == pytest.approx([after - before for after, before in zip(tuned, untuned, strict=True)], abs=0.011)
+    table = pd.read_csv(folder / "report" / "tuned.csv")
+    assert table["change"].tolist() == pytest.approx(change, abs=0.006)
+    assert (table["low"] < table["change"]).all()
+
+
+def test_before_anything_is_confirmed_nothing_is_said_of_what_tuning_changes(make_search):
+    folder = make_search(ordinary(confirmed={}))
+    assert "Does tuning change" not in page(folder).text
+    assert pd.read_csv(folder / "report" / "tuned.csv")["how"].str.startswith("no images that all four").all()
+
+
+def test_the_suggestions_are_drawn_as_parallel_coordinates_too(make_search):
+    folder = make_search()
+    (figure,) = [one for one in page(folder).all("svg") if one["class"] == "parallel"]
+    assert "across its settings to what it reached" in figure["aria-label"]
+    assert {"parallel.svg", "parallel.png"} <= {path.name for path in (folder / "report" / "figures").iterdir()}
+
+
 def test_too_few_untuned_seeds_to_say_whether_tuning_helped_are_named(make_search):
     found = page(make_search(seeds=(1, 2))).text
     assert "Of 2 choices PSNR, tuned against untuned, has no interval: 3 and 2 complete seeds, 3 of each" in found

@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 
 from analysis.errors import StudyError
+from analysis.factorial import full
 from analysis.frames import load_images
 from analysis.report import main, write_report
 from analysis.several import load_together
-from tests.analysis.synthetic import LEAVE_ONE_OUT
+from tests.analysis.synthetic import LEAVE_ONE_OUT, designed
 
 
 def change(folder, statement, *values):
@@ -38,6 +39,14 @@ def test_the_verdicts_of_several_studies_stand_one_below_the_other(make_study, t
     assert set(table["apart"]) == {""}
     told = (tmp_path / "out" / "studies.md").read_text()
     assert "| two | attention | eval/psnr_db |" in told
+
+
+def test_what_a_number_estimates_stands_beside_it(make_study, tmp_path):
+    runs = designed(full(("a", "b")).runs, ("a", "b"), lambda run: 15 + len(run))
+    crossed = make_study("crossed", variants=runs, design="factorial", components=("a", "b"))
+    table = beside(tmp_path, make_study("one"), crossed)
+    assert table.groupby("study")["estimand"].unique().map(list).to_dict() == {"one": [""], "crossed": ["main effect"]}
+    assert "| crossed | a (main effect) | eval/psnr_db |" in (tmp_path / "out" / "studies.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from analysis.errors import StatisticsError
-from analysis.statistics import Estimate, hedges, holm, paired, seeds_needed, seeds_range, unpaired, wilson
+from analysis.statistics import Estimate, deviation_range, hedges, holm, paired, seeds_needed, unpaired, wilson
 
 SMALL = np.array([[1.0, 2.0], [2.0, 3.0], [3.0, 7.0]])
 
@@ -159,8 +159,8 @@ def test_seeds_needed_are_enough_in_four_studies_of_five():
     assert min(np.mean(none), np.mean(some)) == pytest.approx(0.8, abs=0.04)
 
 
-def test_the_range_of_seeds_reflects_what_three_seeds_say_about_the_variance():
-    # 2 degrees of freedom leave the variance open between x 0.33 and x 19.5.
-    low, high = seeds_range(1.0, 0.2, seeds=3)
-    assert low == seeds_needed(np.sqrt(0.3338), 0.2)
-    assert high == pytest.approx(seeds_needed(np.sqrt(19.5), 0.2), rel=0.001)
+@pytest.mark.parametrize(("seeds", "least", "most"), [(3, 0.33, 19.5), (5, 0.42, 5.6), (10, 0.5, 2.7)])
+def test_few_seeds_leave_the_variance_open_by_the_factors_of_the_reference(seeds, least, most):
+    low, high = deviation_range(2.0, seeds=seeds)
+    assert (low / 2) ** 2 == pytest.approx(least, rel=0.07)
+    assert (high / 2) ** 2 == pytest.approx(most, rel=0.01)

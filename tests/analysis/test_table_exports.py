@@ -5,18 +5,19 @@ import pandas as pd
 import pytest
 
 from analysis.exports import parquet, traces
+from analysis.factorial import full
 from analysis.ledger import open_ledger
 from analysis.report import write_report
 from analysis.tables import read, tables
 from tests.analysis.costs import add_costs
-from tests.analysis.synthetic import LEAVE_ONE_OUT
+from tests.analysis.synthetic import LEAVE_ONE_OUT, designed
 
 
 def read_back(data):
     return pd.read_parquet(io.BytesIO(data))
 
 
-@pytest.mark.parametrize("name", ["variants", "verdicts", "cost", "trials", "images", "events"])
+@pytest.mark.parametrize("name", ["variants", "verdicts", "cost", "outlook", "trials", "images", "events"])
 def test_parquet_holds_what_the_csv_holds(make_study, name):
     folder = add_costs(make_study(pictures=False), lambda variant, seed: (8.0, 20.0 + seed, 600.0))
     report = write_report(folder).parent
@@ -43,7 +44,7 @@ def test_the_exports_built_twice_are_the_same_bytes(make_study):
     folder = add_costs(make_study(pictures=False), lambda variant, seed: (8.0, 20.0 + seed, 600.0))
     once = {path.name: path.read_bytes() for path in (write_report(folder).parent / "tables").iterdir()}
     again = {path.name: path.read_bytes() for path in (write_report(folder).parent / "tables").iterdir()}
-    assert {"trace.csv", "verdicts.tex", "variants.tex", "cost.tex", "verdicts.parquet"} <= once.keys()
+    assert {"trace.csv", "verdicts.tex", "variants.tex", "cost.tex", "outlook.tex", "verdicts.parquet"} <= once.keys()
     assert once == again
 
 
@@ -97,6 +98,24 @@ def test_a_trial_that_lacks_an_image_is_named_for_the_metrics_alone_that_it_has(
     assert readings.trials.set_index("trial").loc[lost, ["variant", "seed"]].tolist() == ["no_attention", 2]
     niqe = found.verdicts[(found.verdicts["metric"] == "eval/niqe") & (found.verdicts["variant"] == "no_attention")]
     assert len(trials_of(trace, "eval/niqe", table="verdicts", row="no_attention")) == 2 * niqe["seeds"].item() == 4
+
+
+def test_a_comparison_without_a_number_names_no_trial(traced):
+    ends = {("no_attention", seed): ("DIVERGED", "", "x") for seed in (1, 2, 3)}
+    _, found, trace = traced(ends=ends)
+    assert found.verdicts.loc[found.verdicts["variant"] == "no_attention", "difference"].isna().all()
+    named = trace[trace["table"] == "verdicts"]
+    assert "no_attention" not in set(named["row"])
+    assert "no_local_sfp" in set(named["row"])
+
+
+def test_effects_that_lack_a_whole_variant_name_no_trial(traced):
+    runs = designed(full(("a", "b")).runs, ("a", "b"), lambda run: 15 + len(run))
+    ends = {("no_a+b", seed): ("FAILED", "bug", "x") for seed in (1, 2, 3)}
+    _, found, trace = traced(variants=runs, design="factorial", components=("a", "b"), ends=ends)
+    primary = found.verdicts[found.verdicts["role"] == "primary"]
+    assert primary["difference"].isna().all()
+    assert "verdicts" not in set(trace["table"])
 
 
 def test_a_metric_that_a_set_does_not_have_is_named_for_the_other_set(traced):

@@ -6,7 +6,6 @@ import pytest
 
 from analysis.comparison import BELOW, Contrast
 from analysis.ledger import Metric, Study
-from analysis.statistics import seeds_range
 from analysis.wording import (
     bound,
     brightening,
@@ -51,7 +50,7 @@ def test_an_added_component_is_said_against_what_it_was_added_to():
 
 def test_equivalence_names_the_margin():
     found = said(verdict="equivalent", difference=0.05, low=-0.1, high=0.2)
-    assert "changes by +0.05 dB (\u22120.10 to +0.20), less than the 0.5 dB that matters" in found
+    assert "changes by +0.05 dB (\u22120.10 to +0.20), inside the margin of 0.5 dB: " in found
 
 
 def test_a_difference_below_the_margin_is_said_to_be_detected():
@@ -62,9 +61,25 @@ def test_a_difference_below_the_margin_is_said_to_be_detected():
 def test_the_undecided_are_told_how_many_seeds_would_decide():
     found = said(verdict="undecided", p=0.4, low=-2.6, high=0.2)
     assert found.startswith("Without local sfp, PSNR on these 2 images changes by \u22121.20 dB (\u22122.60 to +0.20):")
-    few, many = seeds_range(0.5, 0.5, seeds=3, level=0.05 / 5)
-    outlook = f"At a margin of 0.5 dB it would take about {few} to {many} seeds; there are 3."
-    assert found.endswith(f": undecided. {outlook}")
+    # by hand: the variance is 0.33 to 19.5 times 0.5^2; (z(.99) + z(.9))^2 = 13.0 times that over 0.5^2, and z^2 / 2
+    # for the t-test's sake, is 257 with the larger one (equivalence at 0.05 / 5); 8 with the smaller is Student's
+    assert found.endswith(": undecided. At a margin of 0.5 dB it would take about 8 to 257 seeds; there are 3.")
+
+
+@pytest.mark.parametrize(
+    ("deviation", "last_look", "expected"),
+    [
+        (0.05, 3, "about 5 to 8 seeds; there are 3."),
+        (0.05, 5, "about 8 seeds; there are 3."),
+        (0.1, 3, "about 5 seeds, or more than the 12 that were declared; there are 3."),
+        (5.0, 3, "more than the 12 seeds that were declared; there are 3."),
+        (0.05, 12, "more than the 12 seeds that were declared; there are 3."),
+    ],
+)
+def test_seeds_until_decided_are_told_as_looks_and_none_beyond_the_last(deviation, last_look, expected):
+    looked = replace(STUDY, looks=(3, 5, 8, 12))
+    found = said(looked, verdict="undecided", p=0.4, deviation=deviation, look=0, last_look=last_look)
+    assert found.endswith(f"At a margin of 0.5 dB it would take {expected}")
 
 
 def test_an_interval_without_zero_that_stays_undecided_is_explained():
@@ -72,7 +87,7 @@ def test_an_interval_without_zero_that_stays_undecided_is_explained():
 
 
 def test_very_many_seeds_are_not_counted_out():
-    assert "to more than 1000 seeds" in said(verdict="undecided", deviation=5.0)
+    assert "to more than 1,000 seeds" in said(verdict="undecided", deviation=5.0)
 
 
 def test_without_a_margin_no_number_of_seeds_is_promised():

@@ -15,7 +15,7 @@ from tests.platform.simulated import everything, rows
 __all__ = ["differences", "ledger_faults", "leftovers", "mlflow_faults"]
 
 TIMES = ("seconds", "started", "ended", "at")
-"""Columns of the report's files that may differ, beside those of `time/`."""
+"""Columns of the report's files that may differ, beside those of `time/` and of hours."""
 STATUS = {"COMPLETED": "FINISHED", "STOPPED": "FINISHED", "DIVERGED": "FAILED", "FAILED": "FAILED"}
 QUERIES = {
     "image": 'SELECT id, step, "set", image, metric, value FROM image JOIN trial ON trial.number = image.trial',
@@ -128,7 +128,9 @@ def _csv(path: Path) -> list[list[str]]:
     """Return a file of the report without its columns of times."""
     with path.open(newline="") as file:
         head, *body = list(csv.reader(file))
-    kept = [number for number, name in enumerate(head) if name not in TIMES and "time/" not in name]
+    kept = [
+        number for number, name in enumerate(head) if name not in TIMES and "time/" not in name and "hours" not in name
+    ]
     return [[row[number] for number in kept] for row in [head, *body]]
 
 

@@ -4,7 +4,6 @@ The commands, environments and health checks are the file's and the page's own, 
 """
 
 import contextlib
-import getpass
 import importlib.util
 import random
 import re
@@ -24,67 +23,42 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 import analysis
+from tests.platform import postgres
 from tests.platform.compose_file import PAGE, ROOT, Native, free_port
 from tests.platform.test_sweep import lay_out
-
-
-def postgres_programs():
-    """Return the folder of PostgreSQL's programs, or skip the test."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4]))
-    place = shutil.which("initdb") or (str(found[-1]) if found else None)
-    if place is None:
-        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
-    return str(Path(place).parent)
 
 
 @pytest.fixture(scope="module")
 def cluster():
     """PostgreSQL, the MLflow server, a Ray head and a worker, by the file's commands, each at an address of its own."""
-    if sys.platform != "linux":
-        pytest.skip("needs Linux: /proc, and more addresses on loopback than 127.0.0.1")
-    if importlib.util.find_spec("psycopg2") is None:
-        pytest.skip("psycopg2 (the extra `cluster`) is not installed")
-    programs = postgres_programs()
-    folder = Path(tempfile.mkdtemp(prefix="c", dir="/tmp"))  # short: the paths of Ray's sockets must be
-    folder.chmod(0o755)
-    for secret in ("token", "password"):
-        (folder / secret).write_text(secrets.token_hex(32))
-    for name in ("home", "results", "storage", "artifacts"):
+    folder = postgres.laid_out("c")
+    (folder / "token").write_text(secrets.token_hex(32))
+    for name in ("home", "results", "storage"):
         (folder / name).mkdir()
-    hosts = {
-        name: f"127.0.1.{number}" for number, name in enumerate(("postgres", "mlflow", "head", "worker", "sweep"), 2)
-    }
-    ports = {name: str(free_port(hosts[name])) for name in ("postgres", "mlflow", "head")}
-    variables = {
-        "NATIVE_RAY_TOKEN": f"{folder}/token",
-        "NATIVE_RAY_HEAD": f"{hosts['head']}:{ports['head']}",
-        "NATIVE_RAY_PORT": ports["head"],
-        "NATIVE_DASHBOARD_HOST": hosts["head"],
-        "NATIVE_DASHBOARD_PORT": str(free_port(hosts["head"])),
-        "NATIVE_HEAD_OPTIONS": f"--node-ip-address={hosts['head']} --temp-dir={folder}/head",
-        "NATIVE_WORKER_OPTIONS": f"--node-ip-address={hosts['worker']} --temp-dir={folder}/worker",
-        "NATIVE_SWEEP_OPTIONS": f"--node-ip-address={hosts['sweep']} --temp-dir={folder}/sweep",
-        "NATIVE_POSTGRES": f"{hosts['postgres']}:{ports['postgres']}",
-        "NATIVE_POSTGRES_HOST": hosts["postgres"],
-        "NATIVE_POSTGRES_PORT": ports["postgres"],
-        "NATIVE_POSTGRES_SOCKETS": f"{folder}/postgres",
-        "NATIVE_POSTGRES_PASSWORD": f"{folder}/password",
-        "NATIVE_PGDATA": f"{folder}/postgres/data",
-        "NATIVE_MLFLOW": f"{hosts['mlflow']}:{ports['mlflow']}",
-        "NATIVE_MLFLOW_HOST": hosts["mlflow"],
-        "NATIVE_MLFLOW_PORT": ports["mlflow"],
-        "NATIVE_ARTIFACTS": f"{folder}/artifacts",
-        "NATIVE_STORAGE": f"{folder}/storage",
-        "NATIVE_RESULTS": f"{folder}/results",
-        "NATIVE_CODE": str(ROOT),
-        "OBJECT_STORE_BYTES": "100000000",
-        "WORKER_CPUS": "2",
-        "SPEC": f"{lay_out(folder) / 'spec.yaml'}",
-        "SWEEP_OPTIONS": "--set seeds=2",
-    }
-    native = Native(folder, [programs], variables)
+    head, worker, driver = "127.0.1.4", "127.0.1.5", "127.0.1.6"
+    port = str(free_port(head))
+    native = postgres.services(
+        folder,
+        "127.0.1.2",
+        "127.0.1.3",
+        NATIVE_RAY_TOKEN=f"{folder}/token",
+        NATIVE_RAY_HEAD=f"{head}:{port}",
+        NATIVE_RAY_PORT=port,
+        NATIVE_DASHBOARD_HOST=head,
+        NATIVE_DASHBOARD_PORT=str(free_port(head)),
+        NATIVE_HEAD_OPTIONS=f"--node-ip-address={head} --temp-dir={folder}/head",
+        NATIVE_WORKER_OPTIONS=f"--node-ip-address={worker} --temp-dir={folder}/worker",
+        NATIVE_SWEEP_OPTIONS=f"--node-ip-address={driver} --temp-dir={folder}/sweep",
+        NATIVE_STORAGE=f"{folder}/storage",
+        NATIVE_RESULTS=f"{folder}/results",
+        NATIVE_CODE=str(ROOT),
+        OBJECT_STORE_BYTES="100000000",
+        WORKER_CPUS="2",
+        SPEC=f"{lay_out(folder) / 'spec.yaml'}",
+        SWEEP_OPTIONS="--set seeds=2",
+    )
     try:
-        begin_postgres(native)
+        postgres.begin(native)
         native.start("ray-head")
         native.await_health("postgres")
         native.start("mlflow")
@@ -96,33 +70,6 @@ def cluster():
     finally:
         native.stop()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def begin_postgres(native):
-    """Start PostgreSQL after doing what the image does before: initialise its folder, make the database."""
-    user = "postgres" if getpass.getuser() == "root" else None  # which PostgreSQL refuses to run as
-    told = native.environment("postgres")
-    place = Path(told["PGDATA"]).parent
-    place.mkdir()
-    if user:
-        shutil.chown(place, user)
-    settings = {"env": told, "user": user, "cwd": place, "check": True, "capture_output": True}
-    initdb = ["initdb", f"--username={told['POSTGRES_USER']}", f"--pwfile={told['POSTGRES_PASSWORD_FILE']}"]
-    subprocess.run([*initdb, *shlex.split(told["POSTGRES_INITDB_ARGS"])], **settings)
-    native.start("postgres", user=user)
-    until = time.monotonic() + 60
-    while query(native, f"CREATE DATABASE {told['POSTGRES_DB']}", database="postgres").returncode:
-        assert time.monotonic() < until, native.said("postgres")
-        time.sleep(0.3)
-
-
-def query(native, text, *, database="mlflow"):
-    password = {"PGPASSWORD": (native.folder / "password").read_text()}
-    where = [f"--host={native.variables['NATIVE_POSTGRES_HOST']}", f"--port={native.variables['NATIVE_POSTGRES_PORT']}"]
-    asked = ["psql", *where, "--username=mlflow", f"--dbname={database}", "--no-align", "--tuples-only"]
-    return subprocess.run(
-        [*asked, f"--command={text}"], env=native.environment("postgres", **password), capture_output=True, text=True
-    )
 
 
 def sweep(native):
@@ -160,7 +107,7 @@ def test_a_study_runs_on_the_cluster_and_its_runs_are_on_the_server(cluster):
     assert all("eval/psnr_db" in run.data.metrics for run in children)
     stored = {path.name for path in (cluster.folder / "artifacts").rglob("*") if path.is_file()}
     assert "generator.pt" in stored
-    assert query(cluster, "SELECT count(*) FROM runs WHERE status = 'FINISHED'").stdout.strip() == "5"
+    assert postgres.query(cluster, "SELECT count(*) FROM runs WHERE status = 'FINISHED'").stdout.strip() == "5"
     assert list((cluster.folder / "storage" / "tiny" / "trials").glob("*/generator.pt"))
 
     again = sweep(cluster)

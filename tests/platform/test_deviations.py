@@ -17,10 +17,29 @@ def test_a_seed_more_a_margin_and_a_component_are_named_with_both_values(tmp_pat
     before = study(tmp_path).resolved()
     after = study(tmp_path, "seeds=3", "analysis.matters={eval/ssim: 0.01}", "components.sfp={loss.sfp_global: 0}")
     assert deviations(before, after.resolved()) == [
-        "analysis.matters.eval/ssim: nothing became 0.01",
-        "components.sfp.loss.sfp_global: nothing became 0",
+        "analysis.matters.eval/ssim: added, 0.01",
+        "components.sfp: added, {loss.sfp_global: 0}",
         "seeds: 2 became 3",
     ]
+
+
+DECIDED = "{start: 3, max: 12, until: decided}"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (["seeds=3"], [f"seeds={DECIDED}"], "seeds: 3 became up to 12 until decided (looks at 3, 5, 8, 12)"),
+        ([f"seeds={DECIDED}"], ["seeds=[4, 7]"], "seeds: up to 12 until decided (looks at 3, 5, 8, 12) became [4, 7]"),
+        (["design=add-one-in"], ["design={orders: 4}"], "design: 'add-one-in' became {orders: 4}"),
+        (["components.sfp={loss.sfp_global: 0}"], [], "components.sfp: removed, it was {loss.sfp_global: 0}"),
+        ([], ["components.attention={generator.attention: constant}"],
+         "components.attention: {generator.attention: 'none'} became {generator.attention: 'constant'}"),
+    ],
+)  # fmt: skip
+def test_what_changed_as_a_whole_is_one_sentence(tmp_path, before, after, said):
+    old, new = study(tmp_path, *before), study(tmp_path, *after)
+    assert [one.replace('"', "'") for one in deviations(old.resolved(), new.resolved())] == [said]
 
 
 def test_folders_that_moved_with_the_same_images_in_them_are_none(tmp_path):
@@ -47,7 +66,7 @@ def test_a_file_of_weights_that_moved_is_none_while_every_variant_keeps_its_tria
 def test_a_component_that_comes_or_goes_is_one_though_the_others_keep_their_trials(tmp_path):
     before = study(tmp_path).resolved()
     after = study(tmp_path, "components.sfp={loss.sfp_global: 0}", "seeds=3").resolved()
-    said = ["components.sfp.loss.sfp_global: nothing became 0", "seeds: 2 became 3"]
+    said = ["components.sfp: added, {loss.sfp_global: 0}", "seeds: 2 became 3"]
     assert deviations(before, after, same_trials=True) == said
 
 
@@ -77,6 +96,9 @@ def test_the_hash_is_that_of_the_canonical_json_and_of_all_that_decides_a_verdic
         "train.watch.collapse.evaluations=3",
     ):  # fmt: skip
         assert digest(plan_of(study(tmp_path, setting))) != before, setting
+    assert (
+        digest(locked({**study(tmp_path).resolved(), "trainer": "x"}, images=["d" * 32] * 2, direction=True)) != before
+    )
     assert digest(plan_of(study(tmp_path), direction=False)) != before
     assert digest(plan_of(study(tmp_path), images="e" * 32)) != before
     for setting in ("resources.cpu=4", "budget.hours=1", "tracking.experiment=x", "keep.checkpoints=1"):
@@ -87,7 +109,7 @@ def test_the_hash_is_that_of_the_canonical_json_and_of_all_that_decides_a_verdic
     ("setting", "said"),
     [
         ("analysis.primary=eval/ssim", "analysis.primary: 'eval/psnr_db' became 'eval/ssim'"),
-        ("analysis.matters={eval/psnr_db: 1}", "analysis.matters.eval/psnr_db: nothing became 1.0"),
+        ("analysis.matters={eval/psnr_db: 1}", "analysis.matters.eval/psnr_db: added, 1.0"),
         ("analysis.at=2", "analysis.at: 4 became 2"),
         ("analysis.images=sample", "analysis.images: 'these' became 'sample'"),
         ("seeds=3", "seeds: 2 became 3"),
@@ -129,8 +151,28 @@ def test_what_is_again_as_it_was_locked_touches_none(tmp_path):
 
 def test_other_images_or_another_direction_touch_all(tmp_path):
     plan = plan_of(study(tmp_path))
-    assert list(exploratory(plan, plan_of(study(tmp_path), images="e" * 32), ["data.low"])) == [""]
-    assert list(exploratory(plan, plan_of(study(tmp_path), direction=False), [])) == [""]
+    others = exploratory(plan, plan_of(study(tmp_path), images="e" * 32), ["data.low"])
+    assert others == {"": ["data: the images are others than they were"]}
+    turned = exploratory(plan, plan_of(study(tmp_path), direction=False), [])
+    assert turned == {"": ["analysis.primary: higher is better became lower is better"]}
+
+
+def test_another_trainer_touches_all_and_a_lock_from_before_trainers_were_locked_none(tmp_path):
+    plan = plan_of(study(tmp_path))
+    assert exploratory(plan, plan | {"trainer": "x"}, ["trainer"]) == {"": ['trainer: "trials.trainer" became "x"']}
+    earlier = {name: one for name, one in plan.items() if name != "trainer"}
+    assert exploratory(earlier, plan_of(study(tmp_path, "seeds=3")), ["seeds"]) == {"": ["seeds: 2 became 3"]}
+    assert exploratory(earlier, plan, []) == {}
+
+
+def test_changes_that_an_earlier_version_recorded_by_their_parts_still_count(tmp_path):
+    plan, decided = plan_of(study(tmp_path)), plan_of(study(tmp_path, f"seeds={DECIDED}"))
+    assert list(exploratory(plan, decided, ["seeds", "seeds.max", "seeds.start"])) == [""]
+    anew = plan_of(study(tmp_path, "components.attention={generator.attention: constant}"))
+    assert list(exploratory(plan, anew, ["components.attention.generator.attention"])) == ["attention"]
+    dotted = plan_of(study(tmp_path, "components={a.b: {loss.sfp_global: 0}}"))
+    gone = exploratory(plan_of(study(tmp_path)), dotted, ["components.a.b"])
+    assert list(gone) == ["a.b"]
 
 
 def test_a_search_that_was_changed_while_it_was_gone_touches_all(tmp_path):
@@ -190,7 +232,7 @@ def test_seeds_added_after_a_look_are_a_recorded_deviation_and_make_every_verdic
     opened.begin(planned)
     opened.accept("seeds=3")
     opened.accept("seeds=3", "resources.cpu=2")  # what comes later does not wash it off
-    recorded = opened.ledger._db.execute("SELECT text FROM deviation").fetchall()
+    recorded = opened.ledger.db.execute("SELECT text FROM deviation").fetchall()
     assert recorded == [("seeds: 2 became 3",)]
     assert opened.ledger.get("exploratory") == {"": ["seeds: 2 became 3"]}
 
@@ -200,11 +242,11 @@ def test_a_ledger_that_began_without_a_lock_is_locked_as_it_began(opened):
     lock = opened.ledger.get("lock")
     opened.begin(planned)
     opened.accept("seeds=3")
-    opened.ledger._db.execute("DELETE FROM study WHERE key IN ('lock', 'unlocked', 'exploratory')")
+    opened.ledger.db.execute("DELETE FROM study WHERE key IN ('lock', 'unlocked', 'exploratory')")
     opened.accept("seeds=3", "components.sfp={loss.sfp_global: 0}")
     assert opened.ledger.get("lock") == lock
     assert opened.ledger.get("exploratory") == {
-        "": ["seeds: 2 became 3"], "sfp": ["components.sfp.loss.sfp_global: nothing became 0"],
+        "": ["seeds: 2 became 3"], "sfp": ["components.sfp: added, {loss.sfp_global: 0}"],
     }  # fmt: skip
 
 

@@ -1,13 +1,21 @@
 """What `--dry-run` and the start of a sweep say of a search, read as a user reads it."""
 
+import re
+import sqlite3
 from io import StringIO
 
 import pytest
 from rich.console import Console
 
+from analysis.ledger import open_ledger
+from analysis.outlook import reached
+from analysis.schema import SCHEMA, VERSION
+from analysis.tables import read, verdict_table
 from platform import dry_run
 from platform.dry_run import at_most, design_plan, search_plan
+from platform.outlook import declared
 from platform.plan import cells
+from tests.analysis.synthetic import LEAVE_ONE_OUT, Plan, write_study
 from tests.platform.search_ledgers import SearchLedger
 from tests.platform.specs import SMALL, study
 from trials import trainer
@@ -203,3 +211,69 @@ def test_screening_gives_no_verdicts(tmp_path):
         tmp_path, f"components={COMPONENTS}", "components.e={generator.attention: none}", "design={fractional: III}"
     )
     assert design_plan(found.spec)[-1].startswith("mind: at resolution III")
+
+
+def test_a_dry_run_of_a_study_that_never_ran_tells_seeds_by_their_spread(tmp_path, monkeypatch):
+    found = study(tmp_path, "analysis.matters={eval/psnr_db: 0.5}")
+    lines = [" ".join(line.split()) for line in shown(found, tmp_path / "none", monkeypatch).splitlines()]
+    # two comparisons, three variants, 10 s each, two at a time; at 1 sd the reference has 18 for one, 28 for five
+    (row,) = [line for line in lines if line.startswith("PSNR, 0.5 dB, at an sd of 0.5 dB")]
+    seeds, trainings, hours, wall = row.removeprefix("PSNR, 0.5 dB, at an sd of 0.5 dB 0 ").split()
+    assert 18 < int(seeds) < 28
+    assert int(trainings) == 3 * int(seeds)
+    assert float(hours) == pytest.approx(int(trainings) / 360, rel=0.05)
+    assert float(wall) == pytest.approx(int(trainings) / 720, rel=0.06)
+    assert "nothing has been trained yet" in " ".join(lines)
+
+
+def test_a_dry_run_tells_seeds_by_a_pilot_and_the_margins_of_now(tmp_path, monkeypatch):
+    variants = [one for one in LEAVE_ONE_OUT if one.name in ("baseline", "no_attention", "no_local_sfp")]
+    folder = write_study(tmp_path / "pilot", Plan(variants=variants, pictures=False, noise=0.5))
+    found = study(tmp_path, "analysis.matters={eval/psnr_db: 0.25, eval/niqe: 0.1}", "seeds=3", "analysis.at=2")
+    lines = [" ".join(line.split()) for line in shown(found, folder, monkeypatch).splitlines()]
+    with open_ledger(folder) as ledger:
+        table = verdict_table(read(ledger, "fixed"))
+    spread = table.loc[table["role"] == "primary", "deviation"].max()
+    low, high = reached({"deviation": spread, "seeds": 3}, 0.25, level=0.05 / 2)
+    cells = f"{low.seeds:,} to {'more than ' if high.beyond else ''}{high.seeds:,}"
+    more = f"{3 * (low.seeds - 3):,}"
+    assert any(line.startswith(f"PSNR, 0.25 dB 3 {cells} {more} ") for line in lines)
+    assert any(line.startswith("NIQE, 0.1 3 ") for line in lines)
+
+
+def test_what_a_wider_margin_has_decided_is_open_at_the_margin_of_now(tmp_path, monkeypatch):
+    variants = [one for one in LEAVE_ONE_OUT if one.name in ("baseline", "no_global_sfp", "no_local_sfp")]
+    folder = write_study(tmp_path / "pilot", Plan(variants=variants, pictures=False, noise=0.05, seeds=range(1, 7)))
+
+    def told(margin):
+        components = "components={global_sfp: {loss.sfp_global: 0}, local_sfp: {loss.sfp_local: 0}}"
+        found = study(tmp_path, components, f"analysis.matters={{eval/psnr_db: {margin}}}", "analysis.at=2")
+        lines = [" ".join(line.split()) for line in shown(found, folder, monkeypatch).splitlines()]
+        return next(line for line in lines if line.startswith(f"PSNR, {margin} dB"))
+
+    assert told(0.5) == "PSNR, 0.5 dB 6 all are decided 0 0 0"
+    assert re.match(r"PSNR, 0.02 dB 6 \d+ to ", told(0.02))
+
+
+def test_a_ledger_that_its_driver_left_empty_is_no_pilot(tmp_path, monkeypatch):
+    with sqlite3.connect(tmp_path / "ledger.db") as db:
+        db.executescript(SCHEMA)
+        db.execute("INSERT INTO study VALUES ('schema', ?)", [VERSION])
+    db.close()
+    text = shown(study(tmp_path, "analysis.matters={eval/psnr_db: 0.5}"), tmp_path, monkeypatch)
+    assert "at an sd of 0.5 dB" in text
+    assert "the study has not begun" in " ".join(text.split())
+
+
+def test_a_dry_run_without_a_margin_says_that_seeds_cannot_be_told(tmp_path, monkeypatch):
+    text = shown(study(tmp_path), tmp_path / "none", monkeypatch)
+    assert "no margin is declared (analysis.matters: " in text
+
+
+def test_a_design_for_screening_is_promised_no_seeds(tmp_path, monkeypatch):
+    found = study(
+        tmp_path, f"components={COMPONENTS}", "components.e={generator.attention: none}", "design={fractional: III}",
+        "analysis.matters={eval/psnr_db: 0.5}",
+    )  # fmt: skip
+    assert "to decide at each margin" not in shown(found, tmp_path / "none", monkeypatch)
+    assert declared(study(tmp_path, f"components={COMPONENTS}", "design=factorial").spec) == dict.fromkeys("abcd", 4)

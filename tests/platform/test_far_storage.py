@@ -1,6 +1,7 @@
 """A storage with an address: what is refused, what comes back, and trials whose files do not get there."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,12 +11,14 @@ from ray import tune
 
 from analysis.schema import COMPLETED
 from platform import tune_run
-from platform.errors import AddressError
+from platform.errors import AddressError, SweepError
 from platform.far_storage import below, connect, fetch
 from platform.job import Job
+from platform.ledger import Ledger
 from platform.retention import delete
 from platform.sweep import main
-from tests.far_storages import Failing, failing, s3_server
+from platform.sweep_storage import claim
+from tests.far_storages import Failing, failing, s3_server, silent_s3
 from tests.platform.test_tune_run import attempts, ends, prepared, steps
 from trials import storage, trainable
 from trials.storage import Storage
@@ -72,6 +75,66 @@ def test_a_bucket_or_folder_that_cannot_be_written_to_is_refused_before_anything
     assert f"in the storage file://{tmp_path}/far/mine (" in shown
     assert "nothing was started" in shown
     assert not (tmp_path / "results").exists()
+
+
+def test_a_storage_that_is_down_at_the_start_is_no_fault_of_the_command_s(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(storage, "ANSWER_S", 0.5)
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("study: mine\ntrain: {vgg: {weights: random}}\n")
+    with silent_s3() as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        assert main([str(spec), "--results", str(tmp_path / "results"), "--storage", "s3://bucket/x"]) == 1
+    shown = capsys.readouterr().out
+    assert shown.startswith("--storage: cannot write .check-")
+    assert "in the storage s3://bucket/x/mine (FSTimeoutError: no answer in time); nothing was started" in shown
+    assert shown.endswith("the same command goes on\n")
+    assert shown.count("\n") == 1
+    assert not (tmp_path / "results").exists()
+
+
+def test_studies_of_one_name_in_two_results_folders_do_not_share_a_storage(tmp_path):
+    for place in (tmp_path / "shared" / "tiny", Storage(f"file://{tmp_path}/far/tiny")):
+        first, second = Ledger(tmp_path / "a" / "tiny"), Ledger(tmp_path / "b" / "tiny")
+        claim(first, place)
+        claim(first, place)
+        name = getattr(place, "address", place)
+        with pytest.raises(SweepError, match=f"{name} holds the files of a study of this name in another results"):
+            claim(second, place)
+        claim(second, second.folder)  # its own
+        first.close()
+        shutil.move(tmp_path / "a", tmp_path / "moved")
+        moved = Ledger(tmp_path / "moved" / "tiny")
+        claim(moved, place)
+        (mark,) = [path for path in tmp_path.glob("*/tiny/owner/*") if path.name == moved.get("mark")]
+        mark.unlink()  # as the sentence says
+        claim(second, place)
+        with pytest.raises(SweepError, match=f"delete owner/{second.get('mark')} there"):
+            claim(moved, place)
+        moved.close()
+        second.close()
+        shutil.move(tmp_path / "moved", tmp_path / "a")
+
+
+def test_a_sweep_into_another_study_s_storage_ends_before_it_holds_a_spec(tmp_path, capsys):
+    (tmp_path / "shared" / "mine" / "owner").mkdir(parents=True)
+    (tmp_path / "shared" / "mine" / "owner" / f"{7:032x}").touch()
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("study: mine\ntrain: {vgg: {weights: random}}\n")
+    assert main([str(spec), "--results", str(tmp_path / "results"), "--storage", str(tmp_path / "shared")]) == 1
+    assert f"if that study is gone, delete owner/{7:032x} there" in capsys.readouterr().out
+    ledger = Ledger(tmp_path / "results" / "mine")
+    assert (ledger.spec(), ledger.get("storage")) == (None, None)  # so that another --storage is none that moved
+    ledger.close()
+
+
+def test_a_storage_that_fails_while_its_owner_is_looked_up_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage.time, "sleep", lambda seconds: None)
+    failing(1000)
+    ledger = Ledger(tmp_path / "tiny")
+    with pytest.raises(SweepError, match=r"503 slow down\); nothing is lost: once it works, the same command goes on"):
+        claim(ledger, Storage("failing://far"))
+    ledger.close()
 
 
 def test_what_is_missing_alone_is_fetched(tmp_path):

@@ -8,6 +8,9 @@ import pytest
 from platform.design import variants
 from platform.errors import LedgerError
 from platform.ledger import Ledger
+from platform.ledger_references import keep_models, refer, scored
+from platform.ledger_results import change, losses, spent_s
+from platform.ledger_search import decisions, go_on
 from platform.plan import cells
 from tests.platform.specs import SMALL, study
 from trials.progress import ImageScore, Report
@@ -51,7 +54,7 @@ def event(step, kind="spike", subject="global", value=9.5):
     return {"step": step, "kind": kind, "subject": subject, "value": value, "text": f"step {step}: {kind}"}
 
 
-def scored(value):
+def report_of(value):
     """Return a report of a method beside the trials."""
     image = ImageScore("photos", "cat", "cat", {"eval/psnr_db": value})
     return Report(0, {}, [image], pictures={"photos/cat": f"references/{value}.png"})
@@ -159,13 +162,13 @@ def test_attempts_lost_in_a_row_are_counted_until_a_checkpoint_comes_between(led
     for _ in range(2):
         ledger.begin(trial, RECORD, 3.0)
         ledger.release(trial, "lost", 4.0)
-    assert ledger.losses(trial) == 2
+    assert losses(ledger, trial) == 2
     ledger.begin(trial, RECORD, 5.0)
     ledger.report(trial, message(10, 1.0), 6.0)
     ledger.release(trial, "lost", 7.0)
     ledger.begin(trial, RECORD, 8.0)
     ledger.release(trial, "lost", 9.0)
-    assert ledger.losses(trial) == 1
+    assert losses(ledger, trial) == 1
 
 
 def test_attempts_that_died_with_their_driver_count_for_nothing(ledger):
@@ -173,10 +176,23 @@ def test_attempts_that_died_with_their_driver_count_for_nothing(ledger):
     for moment in (3.0, 5.0, 7.0):
         ledger.begin(trial, RECORD, moment)
         ledger.begin_driver({}, moment + 1)  # the same command again, after kill -9
-    assert ledger.losses(trial) == 0
+    assert losses(ledger, trial) == 0
     ledger.begin(trial, RECORD, 9.0)
     ledger.release(trial, "lost", 10.0)
-    assert ledger.losses(trial) == 1
+    assert losses(ledger, trial) == 1
+
+
+def test_a_stopped_trial_that_goes_on_is_planned_for_the_next_driver_too(ledger, tmp_path, found):
+    trial = first(ledger)
+    ledger.begin(trial, RECORD, 3.0)
+    ledger.report(trial, message(10, 1.0), 4.0, "stop")
+    ledger.end(trial, "STOPPED", 5.0)
+    go_on(ledger, trial)
+    assert decisions(ledger) == {(trial, 10): "continue"}
+    ledger.close()
+    again = accepted(tmp_path / "study", found)
+    assert again.states[trial] == "PLANNED"
+    again.close()
 
 
 def test_the_time_spent_is_summed_over_attempts_running_ones_included(ledger):
@@ -184,7 +200,7 @@ def test_the_time_spent_is_summed_over_attempts_running_ones_included(ledger):
     ledger.begin(one, RECORD, 10.0)
     ledger.end(one, "COMPLETED", 25.0)
     ledger.begin(two, RECORD, 20.0)
-    assert ledger.spent_s(27.0) == 15 + 7
+    assert spent_s(ledger, 27.0) == 15 + 7
 
 
 def test_a_write_that_fails_half_way_leaves_nothing(ledger):
@@ -239,11 +255,13 @@ def test_a_training_that_breaks_down_leaves_its_last_measures_and_goes_on_from_n
 
 
 def test_references_take_the_place_of_what_was_there_and_know_their_version_and_weights(ledger):
-    ledger.refer(DIGEST, {"input": scored(8.0), "official": scored(17.0)}, version="1", weights={"official": "a1"})
-    assert ledger.scored(DIGEST, "1") == {"input": None, "official": "a1"}
-    assert ledger.scored(DIGEST, "2") == ledger.scored("other", "1") == {}
-    ledger.refer(DIGEST, {"official": scored(18.0)}, version="2", weights={"official": "b2"})
-    assert ledger.scored(DIGEST, "2") == {"official": "b2"}
+    refer(
+        ledger, DIGEST, {"input": report_of(8.0), "official": report_of(17.0)}, version="1", weights={"official": "a1"}
+    )
+    assert scored(ledger, DIGEST, "1") == {"input": None, "official": "a1"}
+    assert scored(ledger, DIGEST, "2") == scored(ledger, "other", "1") == {}
+    refer(ledger, DIGEST, {"official": report_of(18.0)}, version="2", weights={"official": "b2"})
+    assert scored(ledger, DIGEST, "2") == {"official": "b2"}
     assert rows(ledger, "SELECT method, value FROM reference") == [("input", 8.0), ("official", 18.0)]
     assert rows(ledger, "SELECT method, path FROM reference_picture") == [
         ("input", "references/8.0.png"), ("official", "references/18.0.png"),
@@ -252,22 +270,22 @@ def test_references_take_the_place_of_what_was_there_and_know_their_version_and_
 
 def test_a_model_that_is_declared_no_more_or_whose_file_changed_leaves_the_tables(ledger):
     weights = {"official": "a1", "mine": "c3"}
-    ledger.refer(DIGEST, {name: scored(8.0) for name in ("input", *weights)}, version="1", weights=weights)
-    ledger.keep_models(weights)
+    refer(ledger, DIGEST, {name: report_of(8.0) for name in ("input", *weights)}, version="1", weights=weights)
+    keep_models(ledger, weights)
     assert len(rows(ledger, "SELECT * FROM reference")) == 3
-    ledger.keep_models({"official": "changed", "mine": "c3"})
+    keep_models(ledger, {"official": "changed", "mine": "c3"})
     assert rows(ledger, "SELECT method FROM reference") == rows(ledger, "SELECT method FROM scored")
     assert rows(ledger, "SELECT method FROM reference_picture") == [("input",), ("mine",)]
-    ledger.keep_models({})
+    keep_models(ledger, {})
     assert rows(ledger, "SELECT method FROM reference") == [("input",)]
 
 
 def test_every_change_that_a_report_shows_is_seen_and_nothing_else(ledger):
     trial = first(ledger)
-    seen = [ledger.change()]
+    seen = [change(ledger)]
 
     def changed():
-        seen.append(ledger.change())
+        seen.append(change(ledger))
         return seen[-1] not in seen[:-1]
 
     assert not changed()
@@ -277,16 +295,16 @@ def test_every_change_that_a_report_shows_is_seen_and_nothing_else(ledger):
     assert changed()
     ledger.end(trial, "COMPLETED", 5.0)
     assert changed()
-    ledger.refer(DIGEST, {"input": scored(8.0)}, version="1")
+    refer(ledger, DIGEST, {"input": report_of(8.0)}, version="1")
     assert changed()
     for digest in ("a1", "b2"):
-        ledger.refer(DIGEST, {"official": scored(9.0)}, version="1", weights={"official": digest})
+        refer(ledger, DIGEST, {"official": report_of(9.0)}, version="1", weights={"official": digest})
         assert changed()
-    ledger.put({"reported": ledger.change(), "inert": {}})
+    ledger.put({"reported": change(ledger), "inert": {}})
     assert changed()  # for what means nothing any more
-    ledger.put({"reported": ledger.change()})
+    ledger.put({"reported": change(ledger)})
     assert not changed()
-    ledger.keep_models({})
+    keep_models(ledger, {})
     assert changed()
 
 

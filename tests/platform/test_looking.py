@@ -3,12 +3,16 @@
 import pandas as pd
 import pytest
 import yaml
+from scipy import stats
 
 from analysis.report import write_report
-from platform import simulation
+from platform import mirror_ledger, simulation
+from platform.dry_run import looks_plan
 from platform.errors import SpecError
+from platform.mirror_content import study_run
 from platform.plan import Looked, seeds_of
 from platform.simulation import KilledError, simulate
+from platform.spec_checks import Finder, check_files
 from platform.spec_file import read
 from tests.platform.simulated import SPEC, everything, rows, study
 
@@ -98,6 +102,87 @@ def test_seeds_go_on_for_what_an_open_comparison_needs(tmp_path):
     }  # fmt: skip
 
 
+CROSSED = {"design": "factorial", "control": {"placebo": True}, "seeds": {"start": 3, "max": 8, "until": "decided"}}
+
+
+def test_of_a_factorial_every_variant_goes_on_until_all_main_effects_are_decided(tmp_path):
+    folder = tmp_path / "out"
+    simulate(searchless(tmp_path, **CROSSED), folder, curve)
+    found = looks(folder)
+    assert found[:2] == [(3, "attention", "helps"), (3, "local_discriminator", "undecided")]
+    assert [row[:2] for row in found if row[1] == "attention"] == [(3, "attention")]
+    assert [row[0] for row in found if row[1] == "local_discriminator"] == [3, 5, 8]
+    assert set(trained(folder).values()) == {8}
+    ((difference, p),) = rows(folder, "SELECT difference, p FROM look WHERE seeds = 3 AND variant = 'attention'")
+    # by hand: the effect of a seed is 3 - 0.03 x seed, whatever the local discriminator is
+    effects = [3 - 0.03 * seed for seed in (1, 2, 3)]
+    assert difference == pytest.approx(2.94)
+    assert p == pytest.approx(stats.ttest_1samp(effects, 0).pvalue, rel=1e-6)
+    report = write_report(folder)
+    primary = pd.read_csv(report.with_name("verdicts.csv")).query("role == 'primary'").set_index("variant")
+    assert primary["look"].to_dict() == {"attention": 3, "local_discriminator": 0, "placebo": 0}
+    assert primary["p_adjusted"]["attention"] == pytest.approx(2 * p / (3 / 8) ** 2)  # Holm, of two
+    told = pd.read_csv(report.with_name("effects.csv")).query("role == 'primary'").set_index("component")
+    for name in ("verdict", "look", "p_adjusted", "sentence"):
+        assert told[name].to_dict() == primary[name].drop("placebo").to_dict()
+    text = folder.joinpath("report", "tables", "verdicts.tex").read_text()
+    assert "Decided: attention at 3 seeds." in text
+    tags = study_run(mirror_ledger.Ledger(folder).facts(), "").tags
+    assert tags["decided"] == "attention helps (look at 3 seeds)"
+    assert (tags["trials"], tags["trials_at_most"]) == ("40", "40")
+
+
+def test_of_a_factorial_all_decided_ends_the_study_and_the_control_alone_goes_on(tmp_path):
+    folder = tmp_path / "out"
+    simulate(searchless(tmp_path, "analysis.matters={eval/psnr_db: 1}", **CROSSED), folder, curve)
+    assert looks(folder)[:2] == [(3, "attention", "helps"), (3, "local_discriminator", "equivalent")]
+    spec = searchless(tmp_path, **CROSSED).spec
+    assert looks_plan(spec) == (
+        "5 variants, all until every main effect is decided, with at most 8 seeds: looks at 3, 5 and 8, from 15 to 40 "
+        "trials"
+    )
+    over = [Looked(3, name, 1.0, 1e-9, None, "helps") for name in ("attention", "local_discriminator")]
+    open_ = Looked(3, "placebo", 0.0, 1.0, None, "undecided")
+    assert seeds_of(spec, over) == {
+        "baseline": 5, "no_attention": 3, "no_local_discriminator": 3, "no_attention+local_discriminator": 3,
+        "placebo": 5,
+    }  # fmt: skip
+    assert set(seeds_of(spec, [*over, open_]).values()) == {3, 5}
+    assert set(seeds_of(spec, [over[0], open_]).values()) == {5}
+
+
+THIRD = {"patches": {"local.patches": 1}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"design": {"orders": 3}}, "seeds: until decided, got {\"orders\": 3}; more seeds do not lessen the error"),
+        ({"design": {"fractional": "III"}, "components": SPEC["components"] | THIRD},
+         "resolution III main effects have no verdicts: choose another design, or give a number of seeds"),
+        ({"analysis": {"primary": "eval/noise_levels"}}, "eval/noise_levels has no direction, so no verdict"),
+        ({"control": {"placebo": True}, "components": {"placebo": {"loss.sfp_local": 0}}}, "is the control's"),
+    ],
+)  # fmt: skip
+def test_what_no_number_of_seeds_decides_is_refused_in_a_sentence(tmp_path, settings, said):
+    with pytest.raises(SpecError) as found:
+        searchless(tmp_path, **settings)
+    assert said in str(found.value)
+
+
+def test_too_few_scenes_for_images_like_these_are_refused_where_looks_should_decide(tmp_path):
+    def problems(*settings):
+        found = Finder({}, [])
+        check_files(searchless(tmp_path, *settings), found)
+        return [(one.where, one.what) for one in found.problems]
+
+    ((where, what),) = problems("analysis.images=sample")
+    assert where == "analysis.images"
+    assert what.startswith("expected 7 scenes or more for verdicts on images like these, got 2 with eval/psnr_db")
+    assert problems() == []
+    assert problems("analysis.images=sample", "seeds=3") == []
+
+
 @pytest.mark.parametrize(
     ("seeds", "said"),
     [
@@ -128,7 +213,8 @@ def test_the_report_tells_of_the_looks(tmp_path):
     primary = verdicts[verdicts["role"] == "primary"].set_index("component")
     assert primary["verdict"].to_dict() == {"attention": "helps", "local_discriminator": "undecided"}
     assert primary["look"].to_dict() == {"attention": 3, "local_discriminator": 0}
-    assert primary.loc["attention", "sentence"].endswith("Decided at the look at 3 seeds.")
+    early = "Decided at the look at 3 seeds: what is decided early is estimated too far from zero on average."
+    assert primary.loc["attention", "sentence"].endswith(early)
     said = folder.joinpath("report", "report.md").read_text()
     assert "27 of at most 36 trainings are planned, so 9 are saved." in said
 

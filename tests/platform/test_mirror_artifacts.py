@@ -6,7 +6,7 @@ import pytest
 
 from platform.mirror_artifacts import lay_out_study, lay_out_trial
 from platform.mirror_ledger import Ledger
-from tests.platform.test_mirror import Study
+from tests.platform.mirrored import Study
 
 
 @pytest.fixture

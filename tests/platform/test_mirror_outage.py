@@ -5,20 +5,22 @@ import http.server
 import io
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 from rich.console import Console
 
-from platform import mirror, mirror_process
+from platform import mirror, mirror_process, mirror_server
 from platform.mirror_process import MirrorProcess
-from tests.platform.test_mirror import ROOT, Server, Study, follower, points, progress, runs, wait_for
+from tests.platform.mirrored import ROOT, Server, Study, follower, points, progress, runs, wait_for
 from tests.platform.test_mirror_repair import empty_store, shown
 from tests.platform.test_sweep import lay_out
 
@@ -199,6 +201,31 @@ def test_a_full_disk_of_the_driver_s_is_said_in_a_sentence(study, empty_store, m
     assert mirror.main([str(study.folder)]) == 0
     client = MlflowClient(f"sqlite:///{study.folder.parent / 'mlflow.db'}")
     assert points(client, runs(client, study)[1][5]) == [(10, 510.0, 5.0), (20, 520.0, 10.0)]
+
+
+def test_a_store_that_cannot_be_opened_is_said_at_once(study, monkeypatch, capsys):
+    """MLflow would sleep ten times, 101 s in all."""
+    (study.folder.parent / "mlflow.db").mkdir()
+    monkeypatch.setattr("mlflow.store.db.utils.time.sleep", lambda seconds: pytest.fail(f"sleeps {seconds} s"))
+    assert mirror.main([str(study.folder)]) == 1
+    said = capsys.readouterr().err
+    assert "did not take" in said
+    assert "unable to open database file (5 of 5 ended trials behind). Nothing is lost" in said
+
+
+def test_a_server_that_takes_no_connection_is_not_asked_for_an_answer(study, monkeypatch, capsys):
+    monkeypatch.setattr(mirror_server, "CONNECTION_S", 0.3)
+    monkeypatch.setattr(mirror_server, "MlflowClient", lambda uri: pytest.fail("asked"))
+    with socket.socket() as listening, ExitStack() as clients:  # which takes one, and drops the others' first packet
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(4):
+            client = clients.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listening.getsockname())
+        uri = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        assert mirror.main([str(study.folder), "--uri", uri]) == 1
+    assert "timed out (5 of 5 ended trials behind). Nothing is lost" in capsys.readouterr().err
 
 
 def test_a_mirror_that_does_not_end_is_ended(study, monkeypatch):

@@ -1,8 +1,6 @@
 """MLflow on PostgreSQL, both running by the commands of docker-compose.yml, and stopped in mid-study."""
 
-import importlib.util
 import os
-import secrets
 import shutil
 import signal
 import sqlite3
@@ -16,44 +14,26 @@ import pytest
 from mlflow import MlflowClient
 
 from platform import mirror
-from tests.platform.compose_file import ROOT, Native, free_port, marked
-from tests.platform.test_compose_native import begin_postgres, postgres_programs
-from tests.platform.test_mirror import wait_for
+from tests.platform import postgres
+from tests.platform.compose_file import ROOT, marked
+from tests.platform.mirrored import wait_for
 from tests.platform.test_mirror_repair import shown
 from tests.platform.test_sweep import lay_out
 
 STOP_S = float(os.environ.get("MIRROR_STOP_S", "10"))
 """How long what is stopped stays away."""
+EVERY = 20 + int(2 * STOP_S)
+"""Steps between two evaluations: the study has to outlast the stop."""
 HOST = "127.0.1.31"
 
 
 @pytest.fixture(scope="module")
 def served():
     """PostgreSQL and the MLflow server."""
-    if sys.platform != "linux":
-        pytest.skip("needs Linux: /proc, and more addresses on loopback than 127.0.0.1")
-    if importlib.util.find_spec("psycopg2") is None:
-        pytest.skip("psycopg2 (the extra `cluster`) is not installed")
-    programs = postgres_programs()
-    folder = Path(tempfile.mkdtemp(prefix="p", dir="/tmp"))
-    folder.chmod(0o755)
-    (folder / "password").write_text(secrets.token_hex(32))
-    (folder / "artifacts").mkdir()
-    postgres, server = str(free_port(HOST)), str(free_port(HOST))
-    native = Native(folder, [programs], {
-        "NATIVE_POSTGRES": f"{HOST}:{postgres}",
-        "NATIVE_POSTGRES_HOST": HOST,
-        "NATIVE_POSTGRES_PORT": postgres,
-        "NATIVE_POSTGRES_SOCKETS": f"{folder}/postgres",
-        "NATIVE_POSTGRES_PASSWORD": f"{folder}/password",
-        "NATIVE_PGDATA": f"{folder}/postgres/data",
-        "NATIVE_MLFLOW": f"{HOST}:{server}",
-        "NATIVE_MLFLOW_HOST": HOST,
-        "NATIVE_MLFLOW_PORT": server,
-        "NATIVE_ARTIFACTS": f"{folder}/artifacts",
-    })  # fmt: skip
+    folder = postgres.laid_out("p")
+    native = postgres.services(folder, HOST, HOST)
     try:
-        begin_postgres(native)
+        postgres.begin(native)
         native.await_health("postgres")
         native.start("mlflow")
         native.await_health("mlflow")
@@ -92,7 +72,7 @@ def ended(ledger):
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", ["mlflow", "postgres"])
 def test_what_is_stopped_in_mid_study_is_missing_nothing_afterwards(served, name):
     study = f"without_{name}"
@@ -104,8 +84,8 @@ def test_what_is_stopped_in_mid_study_is_missing_nothing_afterwards(served, name
         told = [
             f"study={study}",
             f"seeds={3 + int(STOP_S / 4)}",
-            "train.steps=60",
-            "train.evaluate_every=20",
+            f"train.steps={3 * EVERY}",
+            f"train.evaluate_every={EVERY}",
             f"tracking.uri={uri}",
         ]
         environment = {**os.environ, "RAY_TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
@@ -121,8 +101,9 @@ def test_what_is_stopped_in_mid_study_is_missing_nothing_afterwards(served, name
         wait_for(lambda: ended(ledger) > before[1] or sweep.poll() is not None, 120)  # trials go on
         time.sleep(max(0.0, STOP_S - (time.monotonic() - before[0])))
         during = ended(ledger)
+        assert sweep.poll() is None or STOP_S < 30, "the study did not outlast the stop"
         start(served, name)
-        assert sweep.wait(400) == 0, (folder / "said").read_text()
+        assert sweep.wait(1000) == 0, (folder / "said").read_text()
         log = (folder / "results" / study / "mirror.log").read_text()
         assert during > before[1], "no trial ended while it was away"
         assert len(log.splitlines()) <= 3, log  # once that it stays away, once that it is back

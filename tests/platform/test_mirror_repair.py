@@ -1,6 +1,7 @@
 """What was deleted, lost or changed on the server by hand: one command, and it equals the ledger again."""
 
 import hashlib
+import json
 import shutil
 import sqlite3
 import subprocess
@@ -18,7 +19,7 @@ from platform import mirror
 from platform.mirror_check import contradicts, due
 from platform.mirror_content import Wanted
 from platform.mirror_server import Run
-from tests.platform.test_mirror import BEGUN, ROOT, Server, Study, points, runs, wait_for
+from tests.platform.mirrored import BEGUN, ROOT, Server, Study, points, runs, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +166,30 @@ def one_artifact_cut_off(place):
     next(place.artifacts.rglob("curves.parquet")).write_bytes(b"half")
 
 
+def changed_at_equal_size(path):
+    path.write_bytes(bytes(byte ^ 1 for byte in path.read_bytes()))
+
+
+def a_picture_changed_at_equal_size(place):
+    changed_at_equal_size(next(place.artifacts.rglob("cat.png")))
+
+
+def weights_changed_at_equal_size(place):
+    changed_at_equal_size(next(place.artifacts.rglob("generator.pt")))
+
+
+def the_report_changed_at_equal_size(place):
+    changed_at_equal_size(next(place.artifacts.rglob("index.html")))
+
+
+def a_run_renamed(place):
+    place.client.update_run(place.run(1).info.run_id, name="the best")
+
+
+def the_studys_run_renamed(place):
+    place.client.set_tag(place.run(0).info.run_id, "mlflow.runName", "for the paper")
+
+
 def the_report_gone(place):
     next(place.artifacts.rglob("index.html")).unlink()
 
@@ -257,7 +282,9 @@ def a_run_of_a_trial_that_the_ledger_does_not_know(place):
     [
         one_run_deleted, one_run_gone, the_studys_run_deleted, the_studys_run_gone, all_runs_deleted,
         the_experiment_deleted, the_experiment_gone, the_store_gone, artifacts_gone, one_artifact_gone,
-        one_artifact_cut_off, the_report_gone, runs_again, failed_by_hand, the_study_killed_by_hand, a_tag_changed,
+        one_artifact_cut_off, a_picture_changed_at_equal_size, weights_changed_at_equal_size,
+        the_report_changed_at_equal_size, the_report_gone, a_run_renamed, the_studys_run_renamed,
+        runs_again, failed_by_hand, the_study_killed_by_hand, a_tag_changed,
         a_tag_of_the_study_deleted, a_reason_invented, a_mark_deleted, the_parent_forgotten, points_lost_in_mid_curve,
         last_points_lost, all_points_lost, a_foreign_point, a_foreign_last_point, a_parameter_lost,
         a_parameter_changed, the_input_lost, a_run_doubled, a_deleted_run_restored_beside_its_successor,
@@ -300,11 +327,15 @@ def test_a_store_put_back_behind_the_mirrors_back_gets_no_curve_without_its_midd
         number = runs(place.client, place.study)[1].get(4)
         return [step for step, _, _ in points(place.client, number)] if number else []
 
-    wait_for(lambda: steps() == [10], 60)
+    def sent(step):  # the mark comes after the points: whoever puts the store back in between is not noticed
+        run = runs(place.client, place.study)[1].get(4)
+        return run is not None and run.data.tags["mirrored"].startswith(f"{step}@")
+
+    wait_for(lambda: steps() == [10] and sent(10), 60)
     with sqlite3.connect(place.store) as source, sqlite3.connect(tmp_path / "backup.db") as backup:
         source.backup(backup)
     place.study.step(4, 20, at=BEGUN + 420)
-    wait_for(lambda: steps() == [10, 20], 60)
+    wait_for(lambda: steps() == [10, 20] and sent(20), 60)
     with sqlite3.connect(tmp_path / "backup.db") as backup, sqlite3.connect(place.store, timeout=20) as target:
         backup.backup(target)
     assert steps() == [10]
@@ -314,6 +345,24 @@ def test_a_store_put_back_behind_the_mirrors_back_gets_no_curve_without_its_midd
     place.study.do("UPDATE trial SET state = 'COMPLETED', ended = ? WHERE number = 4", BEGUN + 440)
     place.study.end()
     assert following.wait(60) == 0
+
+
+@pytest.mark.parametrize("how", [shutil.move, shutil.copytree])
+def test_a_results_folder_that_was_moved_or_copied_has_its_artifacts_beside_its_store(tmp_path, empty_store, how):
+    (tmp_path / "old").mkdir()
+    place = Place(tmp_path / "old", empty_store)
+    place.study.add("study", ["folder", json.dumps(str(place.study.folder))])
+    place.repair()
+    before = shown(place.client, place.experiment.experiment_id)
+    how(tmp_path / "old", tmp_path / "new")
+    there = {path: path.read_bytes() for path in (tmp_path / "old").rglob("*.png")}
+    next((tmp_path / "new" / "mlartifacts").rglob("cat.png")).unlink()
+    assert mirror.main([str(tmp_path / "new" / "mended")]) == 0
+    client = MlflowClient(f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("mended")
+    assert shown(client, experiment.experiment_id) == before
+    assert experiment.artifact_location == str(tmp_path / "new" / "mlartifacts")
+    assert {path: path.read_bytes() for path in (tmp_path / "old").rglob("*.png")} == there
 
 
 def test_a_renamed_experiment_keeps_its_new_name(place):
@@ -399,6 +448,7 @@ def test_a_server_s_runs_are_mended_through_it(place, tmp_path):
             db.execute("DELETE FROM metrics WHERE step = 20 AND run_uuid = ?", [children[f"{3:032x}"].info.run_id])
         client.log_metric(children[f"{1:032x}"].info.run_id, "eval/niqe", 1.0, step=15)
         next(served.rglob("generator.pt")).unlink()
+        changed_at_equal_size(next(served.rglob("cat.png")))
         shutil.rmtree(next(served.rglob("report")))
         assert shown(client, known, served) != before
         place.repair("--uri", server.uri, "--experiment", "served")

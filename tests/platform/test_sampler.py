@@ -13,7 +13,8 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from platform.sampler import KINDS, Address, History, Observation, Space, distinct, suggest
+from platform.sampler import KINDS, Address, distinct, suggest
+from platform.sampler_history import History, Observation, Space
 from platform.stopping import Decision, asha, decide, hyperband, rungs
 
 PLAIN = {
@@ -138,14 +139,14 @@ def test_a_condition_decides_which_parameters_there_are(kind):
 
 def test_the_process_and_its_hash_seed_play_no_part():
     program = (
-        "import json, platform.sampler as s\n"
+        "import json, platform.sampler as s, platform.sampler_history as h\n"
         "from optuna.distributions import FloatDistribution as F, IntDistribution as I\n"
-        "space = s.Space({'n': I(1, 4), **{f'x{i}': F(0, 1) for i in range(8)}},\n"
+        "space = h.Space({'n': I(1, 4), **{f'x{i}': F(0, 1) for i in range(8)}},\n"
         "                lambda name, others: name == 'n' or int(name[1]) < 2 * others['n'])\n"
         "seen = []\n"
         "for number in range(24):\n"
-        "    params = s.suggest('tpe', s.History(space, ['min'], seen), s.Address(1, 'v', 0, number))\n"
-        "    seen.append(s.Observation(number, params, 'complete', [sum(params.values())]))\n"
+        "    params = s.suggest('tpe', h.History(space, ['min'], seen), s.Address(1, 'v', 0, number))\n"
+        "    seen.append(h.Observation(number, params, 'complete', [sum(params.values())]))\n"
         "print(json.dumps([one.params for one in seen]))\n"
     )
     root = Path(__file__).parents[2]

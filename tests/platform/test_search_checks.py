@@ -4,7 +4,8 @@ import pytest
 
 from platform import trainer as trainers
 from platform import yaml_file
-from platform.search_checks import cautions, check_fit, check_search
+from platform.search_checks import cautions, check_search
+from platform.search_space_checks import check_fit
 from platform.search_spec import Confirm, Scheduler, Search
 from platform.spec import Spec, Study
 from platform.spec_checks import Finder

@@ -19,6 +19,7 @@ from mlflow.tracking import MlflowClient
 import analysis
 from platform.plan import cells
 from platform.spec_file import read
+from platform.sweep import main
 from trials import images, photos
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +56,18 @@ def command(folder, *arguments):
 
 def sweep(folder, *arguments):
     return subprocess.run(command(folder, *arguments), cwd=ROOT, capture_output=True, text=True, timeout=280)
+
+
+@pytest.fixture
+def here(capsys):
+    """Run the command in this process, which has loaded already what a new one takes seconds to."""
+
+    def run(folder, *arguments):
+        capsys.readouterr()
+        status = main([*command(folder, *arguments)[3:]])
+        return subprocess.CompletedProcess(arguments, status, *capsys.readouterr())
+
+    return run
 
 
 def lay_out(folder):
@@ -180,7 +193,11 @@ def reports(folder):
 
 @pytest.mark.parametrize(
     ("number", "status"),
-    [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 130), (signal.SIGKILL, -9)],
+    [
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        (signal.SIGTERM, 130),
+        pytest.param(signal.SIGKILL, -9, marks=pytest.mark.slow),  # as does `test_chaos`, quickly
+    ],
 )
 def test_a_study_cut_off_and_called_again_ends_in_the_same_tables(done, tmp_path, number, status):
     folder = lay_out(tmp_path)
@@ -227,7 +244,7 @@ def test_a_full_disk_ends_the_sweep_with_a_sentence_and_the_same_command_goes_on
         assert db.execute("SELECT DISTINCT state FROM trial").fetchall() == [("COMPLETED",)]
 
 
-def test_a_full_disk_while_references_are_scored_is_a_sentence(done, tmp_path):
+def test_a_full_disk_while_references_are_scored_is_a_sentence(done, tmp_path, here):
     folder = copied(done, tmp_path)
     study = folder / "results" / "tiny"
     shutil.copy(trained(study, "baseline"), folder / "mine.pt")
@@ -235,30 +252,30 @@ def test_a_full_disk_while_references_are_scored_is_a_sentence(done, tmp_path):
     pictures.mkdir(parents=True)
     for name in ("chelsea.png", ".chelsea.png.part"):  # aside first, or not
         (pictures / name).symlink_to("/dev/full")
-    full = sweep(folder, "--set", f"reference.mine={folder / 'mine.pt'}")
+    full = here(folder, "--set", f"reference.mine={folder / 'mine.pt'}")
     assert full.returncode == 1
     assert f"the storage {study} is full ([Errno 28] No space left on device" in full.stdout
     assert "Traceback" not in full.stdout + full.stderr
 
 
-def test_a_variant_that_does_not_fit_its_files_is_named_with_its_line_before_anything_is_made(done, tmp_path):
+def test_a_variant_that_does_not_fit_its_files_is_named_with_its_line_before_anything_is_made(done, tmp_path, here):
     folder = lay_out(tmp_path)
     weights = trained(done[0] / "results" / "tiny", "baseline")
     (folder / "spec.yaml").write_text(
         SPEC.replace("attention: {generator.attention: none}", "wide: {generator.width: 4}")
     )
-    wrong = sweep(folder, "--dry-run", "--set", f"train.init={weights}")
+    wrong = here(folder, "--dry-run", "--set", f"train.init={weights}")
     assert wrong.returncode == 2, wrong.stdout + wrong.stderr
     assert "spec.yaml: 1 problem\n" in wrong.stdout
     assert f"line 19, components.wide: `no_wide` cannot be trained: train.init: {weights}" in wrong.stdout
-    larger = sweep(folder, "--dry-run", "--set", "components.crops={crop_px: 96}")
+    larger = here(folder, "--dry-run", "--set", "components.crops={crop_px: 96}")
     assert larger.returncode == 2
     assert "line 18, components.crops: `no_crops` cannot be trained: data.low: " in larger.stdout
     assert "smaller than crop_px = 96" in larger.stdout
     assert not (folder / "results").exists()
 
 
-def test_weights_that_moved_with_the_same_content_are_no_deviation_and_train_nothing(done, tmp_path):
+def test_weights_that_moved_with_the_same_content_are_no_deviation_and_train_nothing(done, tmp_path, here):
     folder = lay_out(tmp_path)
     for place in ("here", "there"):
         (folder / place).mkdir()
@@ -271,17 +288,17 @@ def test_weights_that_moved_with_the_same_content_are_no_deviation_and_train_not
     started = sweep(folder)
     assert started.returncode == 0, started.stdout + started.stderr
     shutil.rmtree(folder / "here")
-    moved = sweep(folder, "--set", f"train.init={folder / 'there' / 'generator.pt'}")
+    moved = here(folder, "--set", f"train.init={folder / 'there' / 'generator.pt'}")
     assert "nothing to do, all 2 trials have a result" in moved.stdout
     assert "changed after the first trial" not in moved.stdout
-    gone = sweep(folder)
+    gone = here(folder)
     assert gone.returncode == 2
     assert f"train.init: {folder / 'here' / 'generator.pt'}: " in gone.stdout
 
 
-def test_a_dry_run_shows_the_design_and_makes_nothing(tmp_path):
+def test_a_dry_run_shows_the_design_and_makes_nothing(tmp_path, here):
     folder = lay_out(tmp_path)
-    shown = sweep(folder, "--dry-run")
+    shown = here(folder, "--dry-run")
     assert shown.returncode == 0, shown.stderr
     assert "no_attention" in shown.stdout
     assert "without effect, too, in no_attention: generator.attend\n" in shown.stdout
@@ -289,25 +306,25 @@ def test_a_dry_run_shows_the_design_and_makes_nothing(tmp_path):
     assert not (folder / "results").exists()
 
 
-def test_a_wrong_spec_ends_with_status_2_and_makes_nothing(tmp_path):
+def test_a_wrong_spec_ends_with_status_2_and_makes_nothing(tmp_path, here):
     folder = lay_out(tmp_path)
-    wrong = sweep(folder, "--set", "train.stepz=1", "--set", "data.low=none")
+    wrong = here(folder, "--set", "train.stepz=1", "--set", "data.low=none")
     assert wrong.returncode == 2
     assert "train.stepz: unknown key; did you mean `steps`?" in wrong.stdout
     assert not (folder / "results").exists()
 
 
-def test_an_empty_folder_of_images_ends_with_status_2(tmp_path):
+def test_an_empty_folder_of_images_ends_with_status_2(tmp_path, here):
     folder = lay_out(tmp_path)
     (folder / "empty").mkdir()
-    wrong = sweep(folder, "--set", f"data.low={folder / 'empty'}")
+    wrong = here(folder, "--set", f"data.low={folder / 'empty'}")
     assert wrong.returncode == 2
     assert str(folder / "empty") in wrong.stdout
     assert not (folder / "results").exists()
 
 
-def test_a_ray_client_address_is_refused_in_one_sentence(tmp_path):
-    refused = sweep(lay_out(tmp_path), "--address", "ray://head:10001")
+def test_a_ray_client_address_is_refused_in_one_sentence(tmp_path, here):
+    refused = here(lay_out(tmp_path), "--address", "ray://head:10001")
     assert refused.returncode == 1
     assert "the driver must be a node of the cluster" in refused.stdout
 
@@ -317,12 +334,12 @@ def methods(folder):
     return dict(zip(found["method"], found["weights"], strict=True))
 
 
-def test_a_trained_model_is_scored_once_again_when_its_file_changes_and_goes_with_its_name(done, tmp_path):
+def test_a_trained_model_is_scored_once_again_when_its_file_changes_and_goes_with_its_name(done, tmp_path, here):
     folder = copied(done, tmp_path)
     trained = sorted((folder / "results" / "tiny" / "trials").glob("*/generator.pt"))
     shutil.copy(trained[0], folder / "mine.pt")
     asked = ("--set", f"reference.mine={folder / 'mine.pt'}")
-    first = sweep(folder, *asked)
+    first = here(folder, *asked)
     assert first.returncode == 0, first.stdout + first.stderr
     assert "nothing to do, all 6 trials have a result" in first.stdout
     assert "scoring mine" in first.stdout
@@ -332,12 +349,12 @@ def test_a_trained_model_is_scored_once_again_when_its_file_changes_and_goes_wit
     assert b"trained elsewhere: mine" in report["index.html"]
     assert b"changed after the first trial" not in report["index.html"]
     client = MlflowClient(f"sqlite:///{folder / 'results' / 'mlflow.db'}")
-    again = sweep(folder, *asked)
+    again = here(folder, *asked)
     assert "scoring" not in again.stdout
     assert files(folder) == report
 
     shutil.copy(trained[1], folder / "mine.pt")
-    changed = sweep(folder, *asked)
+    changed = here(folder, *asked)
     assert "scoring mine" in changed.stdout
     assert methods(folder)["mine"] not in (None, scored["mine"])
     assert files(folder)["index.html"] != report["index.html"]
@@ -347,7 +364,7 @@ def test_a_trained_model_is_scored_once_again_when_its_file_changes_and_goes_wit
 
     (folder / "mine.pt").unlink()
     kept = methods(folder)
-    without = sweep(folder, *asked)
+    without = here(folder, *asked)
     assert without.returncode == 0, without.stdout + without.stderr
     assert f"mine: the file {folder / 'mine.pt'} is gone; its recorded scores are kept" in without.stdout
     assert "nothing to do, all 6 trials have a result" in without.stdout
@@ -356,16 +373,16 @@ def test_a_trained_model_is_scored_once_again_when_its_file_changes_and_goes_wit
     scored_image = folder / "eval" / "low" / "chelsea.png"
     content = scored_image.read_bytes()
     images.write(scored_image, 255 - images.read(scored_image))
-    other = sweep(folder, *asked)
+    other = here(folder, *asked)
     assert other.returncode == 2
     assert "reference.mine: expected a file of weights" in other.stdout
     assert "the scores recorded are of other images or another version" in other.stdout
     scored_image.write_bytes(content)
-    mistyped = sweep(folder, "--set", f"reference.mine={folder / 'mien.pt'}")  # never scored: its scores are not those
+    mistyped = here(folder, "--set", f"reference.mine={folder / 'mien.pt'}")  # never scored: its scores are not those
     assert mistyped.returncode == 2
     assert f"reference.mine: expected a file of weights, but there is no file {folder / 'mien.pt'}" in mistyped.stdout
 
-    gone = sweep(folder)
+    gone = here(folder)
     assert "scoring" not in gone.stdout
     assert set(methods(folder)) == {"input", "gain", "gamma"}
     assert b"mine" not in files(folder)["variants.csv"]
@@ -373,7 +390,7 @@ def test_a_trained_model_is_scored_once_again_when_its_file_changes_and_goes_wit
         assert db.execute("SELECT count(*) FROM attempt").fetchone() == (6,)  # no trial was trained again
 
 
-def test_a_reference_whose_output_is_not_finite_is_named(done, tmp_path):
+def test_a_reference_whose_output_is_not_finite_is_named(done, tmp_path, here):
     folder = copied(done, tmp_path)
     whole = trained(folder / "results" / "tiny", "baseline")
     shutil.copy(whole, folder / "mine.pt")
@@ -386,32 +403,32 @@ def test_a_reference_whose_output_is_not_finite_is_named(done, tmp_path):
         },
         folder / "mine.pth",
     )
-    wrong = sweep(
+    wrong = here(
         folder, "--set", f"reference.whole={folder / 'mine.pt'}", "--set", f"reference.broken={folder / 'mine.pth'}"
     )
     assert wrong.returncode == 2
     assert f"reference.broken: {folder / 'mine.pth'}: the generator's output is not finite" in wrong.stdout
 
 
-def test_a_file_that_holds_no_weights_ends_with_status_2_and_names_the_reference(done, tmp_path):
+def test_a_file_that_holds_no_weights_ends_with_status_2_and_names_the_reference(done, tmp_path, here):
     folder = copied(done, tmp_path)
     (folder / "broken.pt").write_bytes(b"no weights")
-    wrong = sweep(folder, "--set", f"reference.broken={folder / 'broken.pt'}")
+    wrong = here(folder, "--set", f"reference.broken={folder / 'broken.pt'}")
     assert wrong.returncode == 2
     assert "reference.broken: " in wrong.stdout
     assert str(folder / "broken.pt") in wrong.stdout.replace("\n", "")
 
 
-def test_another_storage_is_refused_while_the_files_lie_in_the_old_one(done, tmp_path):
+def test_another_storage_is_refused_while_the_files_lie_in_the_old_one(done, tmp_path, here):
     folder = copied(done, tmp_path)
-    found = sweep(folder, "--storage", str(tmp_path / "typo"))
+    found = here(folder, "--storage", str(tmp_path / "typo"))
     assert found.returncode == 1
     assert f"lie in {folder / 'results' / 'tiny'}, and none in {tmp_path / 'typo' / 'tiny'}" in found.stdout
     assert not (tmp_path / "typo").exists()
 
 
-def test_retrying_where_nothing_has_failed_says_so(done, tmp_path):
-    found = sweep(copied(done, tmp_path), "--retry", "failed")
+def test_retrying_where_nothing_has_failed_says_so(done, tmp_path, here):
+    found = here(copied(done, tmp_path), "--retry", "failed")
     assert found.returncode == 0
     assert "no trial has FAILED" in found.stdout
     assert "nothing to do" in found.stdout

@@ -61,7 +61,7 @@ def test_tables_and_pictures_equal_those_of_a_study_in_a_folder(far, undisturbed
             f"s3://{BUCKET}/ablations/tiny"
         )
         resumed = db.execute("SELECT max(resumed_step) FROM attempt").fetchone()[0]
-        assert resumed in (2, 4)  # from a checkpoint that lay in the storage alone
+        assert resumed in (2, 4, 6)  # from a checkpoint that lay in the storage alone
     assert not list(far.study.rglob("checkpoint-*.pt"))
     pd.testing.assert_frame_equal(analysis.load_images(far.study), analysis.load_images(undisturbed))
     assert len(pictures(undisturbed)) >= 4

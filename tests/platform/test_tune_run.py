@@ -190,7 +190,7 @@ def test_a_ledger_that_finds_no_room_ends_the_run_with_a_sentence_and_stays_soun
     job, opened = prepared(tmp_path, ["well too"], seeds=[1, 2], at_once=1)
     with sqlite3.connect(opened.folder / "ledger.db") as db:
         (pages,) = db.execute("PRAGMA page_count").fetchone()
-    opened._db.execute(f"PRAGMA max_page_count = {pages}")  # SQLite then says what it says of a full disk
+    opened.db.execute(f"PRAGMA max_page_count = {pages}")  # SQLite then says what it says of a full disk
     with (
         tune_run.cluster(None),
         pytest.raises(LedgerError, match=r"bad is full \(database or disk is full\); make room"),

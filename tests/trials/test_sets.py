@@ -40,36 +40,34 @@ def test_a_set_without_references_has_none(paired):
     assert all(sets.read("DICM", member).normal is None for member in sets.members(unpaired))
 
 
-def refused(wanted, message):
-    """Check that the problem is listed, and that the set cannot be loaded either."""
+def refused(wanted):
+    """Return the one problem of a set that cannot be loaded either, for the same reason."""
     [problem] = sets.problems("LOL", wanted)
     with pytest.raises(DataError, match=re.escape(problem)):
         _ = [sets.read("LOL", member) for member in sets.members(wanted)]
-    assert message in problem
+    return problem
 
 
 def test_a_missing_reference_is_named(paired):
     (paired.normal / "a.png").unlink()
-    refused(
-        paired,
-        "expected a reference for every low-light image, under the same name (extension apart), "
-        "but there is none for a.png",
-    )
+    said = refused(paired)
+    assert "expected a reference for every low-light image, under the same name (extension apart)" in said
+    assert "but there is none for a.png" in said
 
 
 def test_a_reference_of_another_size_is_named_with_both_sizes(paired):
     images.write(paired.normal / "b.png", pixels(21, 30))
-    refused(paired, "b.png, 30 x 21 px, got 30 x 20")
+    assert "b.png, 30 x 21 px, got 30 x 20" in refused(paired)
 
 
 def test_two_files_of_one_name_are_named(paired):
     (paired.low / "a.jpg").write_bytes((paired.low / "a.png").read_bytes())
-    refused(paired, "expected one file of each name (extension apart), got a.jpg, a.png")
+    assert "expected one file of each name (extension apart), got a.jpg, a.png" in refused(paired)
 
 
 def test_an_image_too_small_for_the_generator_is_named(paired):
     images.write(paired.low / "a.png", pixels(15, 30))
-    refused(EvaluationSet(low=paired.low), "a.png: expected at least 16 x 16 px, got 30 x 15")
+    assert "a.png: expected at least 16 x 16 px, got 30 x 15" in refused(EvaluationSet(low=paired.low))
 
 
 def test_every_problem_of_a_set_is_listed(paired, tmp_path):
