@@ -10,7 +10,9 @@ from analysis.schema import COMPLETED, CONFIRM
 from analysis.tables import Readings
 from analysis.wording import counted, listed
 
-__all__ = ["basis", "unchosen", "waiting"]
+__all__ = ["BELOW", "basis", "unchosen", "waiting"]
+
+BELOW = " Below, the untuned variants."
 
 
 def basis(readings: Readings) -> str:
@@ -52,11 +54,11 @@ def waiting(study: Study, plan: pd.DataFrame, choices: pd.DataFrame) -> str:
     total = len(study.search.parameters) * study.search.repeats
     found = int(choices["number"].notna().sum())
     if len(choices) == total and not found:
-        return "There are no verdicts: no search found settings that could be confirmed. Below, the untuned variants."
+        return f"There are no verdicts: no search found settings that could be confirmed.{BELOW}"
     far = f"{len(choices)} of {counted(total, 'search')}" if total == 1 else f"{len(choices)} of {total} searches"
     return (
         f"The verdicts wait for the confirmation of the settings found: {far} finished, no confirming trial completed "
-        "yet. Below, the untuned variants."
+        f"yet.{BELOW}"
     )
 
 

@@ -44,7 +44,10 @@ def beside(readings: Readings, tables: Tables) -> list[Beside]:
     levels = {str(name): float(own[LUMINANCE].mean()) for name, own in scores.groupby("variant")}
     found = companions(tables.verdicts, levels, study, decimals={key: metric_digits(readings, key) for key in measured})
     rows = tables.verdicts[tables.verdicts["role"] == "primary"].to_dict("records")
-    return [Beside(found.get(row["variant"]), alignment(float(row["difference"]), study.primary)) for row in rows]
+    return [
+        Beside(found.get(row["variant"]), alignment(float(row["difference"]), study.primary, row["verdict"]))
+        for row in rows
+    ]
 
 
 def explored(readings: Readings, tables: Tables) -> tuple[list[str], list[tuple[str, list[str]]]]:

@@ -35,7 +35,8 @@ def cautions(study: Study, trials: pd.DataFrame, images: pd.DataFrame) -> list[t
         found.append(
             ("One seed", "How much chance there is in a training cannot be told from one; nothing is decided.")
         )
-    if len(images) and len(images[["set", "image"]].drop_duplicates()) == 1:
+    judged = images[images[study.primary].notna()] if study.primary in images else images
+    if len(judged) and len(judged[["set", "image"]].drop_duplicates()) == 1:
         found.append(("One image", "All that is said holds of this image alone."))
     if WEIGHTS in trials and (trials[WEIGHTS] == "random").any():
         text = (
@@ -43,13 +44,21 @@ def cautions(study: Study, trials: pd.DataFrame, images: pd.DataFrame) -> list[t
             "losses is no evidence on the published ones."
         )
         found.append(("Random features", text))
+    smallest = study.matters.get(NIQE, ALIGNMENT)
+    if study.primary == NIQE and smallest < ALIGNMENT:
+        found.append(("Small margin", f"{_MOVES}, and the declared margin of {smallest:g} is smaller than that."))
     return found
 
 
-def alignment(difference: float, metric: str) -> str:
-    """Say that a difference in NIQE lies within what a mere shift of the image would do; else nothing."""
+def alignment(difference: float, metric: str, verdict: str = "") -> str:
+    """Say that a difference in NIQE lies within what a mere shift of the image would do; else nothing.
+
+    Beside a verdict that tells it from zero, it says both.
+    """
     if metric != NIQE or not abs(difference) <= ALIGNMENT:
         return ""
+    if verdict in ("helps", "hurts"):
+        return f"{_MOVES}: this difference is more than chance among seeds, yet no more than that."
     return f"{_MOVES}: so small a difference says nothing."
 
 

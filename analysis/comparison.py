@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 
 from analysis import statistics
-from analysis.cube import Cube, arms, cube_of, differences, observed, units
+from analysis.cube import Cube, arms, cube_of, differences, left_out, observed, units
 from analysis.errors import StatisticsError
 from analysis.schema import BASELINE
 from analysis.statistics import Estimate, Floats, Images, hedges, holm
 
 __all__ = [
     "BELOW", "EMPTY", "LEVEL", "REPEATS", "SCENES", "SEEDS", "Contrast", "compare", "contrasts", "decided",
-    "few_scenes", "few_units", "judge", "numbers", "seed_differences",
+    "few_scenes", "few_units", "judge", "margin_checked", "numbers", "seed_differences", "told",
 ]  # fmt: skip
 
 LEVEL = 0.05
@@ -136,14 +136,18 @@ def judge(
         A row for each comparison: the `Contrast`; `difference` (variant minus compared_to, in the metric's unit) with
         `low` and `high` (95 %, for this row alone), `p`, `p_adjusted`, `p_equivalent`, `p_equivalent_adjusted`,
         `deviation` (of the difference over seeds), `effect` (in such deviations, Hedges' correction), `seeds`,
-        `images`, `scenes`, `n_failed` (seeds in the frame without a complete pair), `partial` (observations that are
-        used but lack one of their seeds), `verdict` on the component (`helps`, `hurts`, `equivalent`, `undecided` or
-        nothing), `note`: what else is known (a difference that was detected, but lies below the margin), and `why`:
-        what explains a missing number or verdict.
+        `images`, `scenes`, `n_failed` (seeds in the frame without a complete pair, for whatever reason; it
+        lacks those that no variant completed), `partial` (observations that are used but lack one of their
+        seeds), `verdict` on the component (`helps`, `hurts`, `equivalent`, `undecided` or
+        nothing), `note`: what else is known (a difference that was detected, but lies below the margin), `why`: what
+        explains a missing number or verdict, and `left_out`: how many seeds do not count (where they are no pairs,
+        trainings), since some score of theirs is infinite or missing.
 
     Raises:
-        StatisticsError: if the frame lacks a column, has more than one stage, or a trial's image twice.
+        StatisticsError: if the frame lacks a column, has more than one stage, or a trial's image twice, if the metric
+            is no column of numbers, or the margin no finite number above 0.
     """
+    margin_checked(margin)
     cube = cube_of(images, metric)
     compared = _pair if paired else _apart
     rows = [{**asdict(one), **_row(compared(cube, one, images_are), cube, margin, images_are)} for one in family]
@@ -153,11 +157,21 @@ def judge(
     return table
 
 
+def margin_checked(margin: float | None) -> None:
+    """Refuse a margin that is no smallest difference that matters.
+
+    Raises:
+        StatisticsError: if it is no finite number above 0.
+    """
+    if margin is not None and not 0 < margin < np.inf:
+        raise StatisticsError(f"margin: expected a finite number above 0 in the metric's unit, or None, got {margin}")
+
+
 EMPTY: dict[str, Any] = {
     **dict.fromkeys(("difference", "low", "high", "p", "p_adjusted"), np.nan),
     **dict.fromkeys(("p_equivalent", "p_equivalent_adjusted", "deviation", "effect"), np.nan),
     **dict.fromkeys(("seeds", "images", "scenes", "n_failed", "partial"), 0),
-    **dict.fromkeys(("verdict", "note", "why"), ""),
+    **dict.fromkeys(("verdict", "note", "why", "left_out"), ""),
 }
 
 
@@ -182,12 +196,14 @@ class _Compared:
         n_failed: as `judge` has it.
         partial: as `judge` has it.
         missing: why there is nothing.
+        left_out: as `judge` has it.
     """
 
     arms: Sequence[Floats]
     n_failed: int
     partial: int
     missing: str
+    left_out: str
 
     @property
     def seeds(self) -> int:
@@ -213,14 +229,16 @@ class _Compared:
 def _pair(cube: Cube, contrast: Contrast, images_are: Images) -> _Compared:
     pairs, missing = differences(cube, contrast.variant, contrast.compared_to)
     d = units(observed(pairs), cube, images_are)
-    return _Compared([d], len(cube.seeds) - len(d), _partial(cube, pairs), missing)
+    out = left_out(cube, [contrast.variant, contrast.compared_to], paired=True)
+    return _Compared([d], len(cube.seeds) - len(d), _partial(cube, pairs), missing, out)
 
 
 def _apart(cube: Cube, contrast: Contrast, images_are: Images) -> _Compared:
     found, missing = arms(cube, contrast.variant, contrast.compared_to)
     there = [len(cube.scores[name]) for name in (contrast.variant, contrast.compared_to) if name in cube.scores]
     scores = [units(observed(one), cube, images_are) for one in found]
-    return _Compared(scores, sum(there) - sum(map(len, found)), sum(_partial(cube, one) for one in found), missing)
+    failed, partial = sum(there) - sum(map(len, found)), sum(_partial(cube, one) for one in found)
+    return _Compared(scores, failed, partial, missing, left_out(cube, [contrast.variant, contrast.compared_to]))
 
 
 def _partial(cube: Cube, scores: pd.DataFrame) -> int:
@@ -236,7 +254,7 @@ def _row(found: _Compared, cube: Cube, margin: float | None, images_are: Images)
     row |= {"n_failed": found.n_failed, "partial": found.partial}
     if found.seeds == 0 or not cube.images:
         return {**row, "why": found.missing}
-    row["difference"] = _rounded(found.difference, cube)
+    row |= {"difference": _rounded(found.difference, cube), "left_out": found.left_out}
     few = few_units(found.seeds, cube.unit) or (few_scenes(scenes) if images_are == "sample" else "")
     if few:
         return {**row, "why": few}
@@ -254,7 +272,8 @@ def numbers(estimate: Estimate, seeds: float, *, margin: float | None, unit: str
     else:
         row["p_equivalent"] = estimate.p_equivalent(margin)
     if deviation == 0:
-        row["why"] = f"the difference is the same for every {unit}, so there is no standardised effect"
+        same = f"the difference is the same for every {unit}, so there is no standardised effect"
+        row["why"] = f"{same}; does the seed reach the training?"
     return row
 
 
@@ -268,7 +287,12 @@ def decided(rows: pd.DataFrame, higher_is_better: bool | None) -> pd.DataFrame:
     table = rows.astype({name: type(value) for name, value in EMPTY.items() if value != ""})
     for name in ("p", "p_equivalent"):
         table[f"{name}_adjusted"] = np.where(table[name].notna(), holm(table[name].fillna(1.0).tolist()), np.nan)
-    table["verdict"] = [_verdict(row, higher_is_better) for row in table.to_dict("records")]
+    return told(table, higher_is_better)
+
+
+def told(rows: pd.DataFrame, higher_is_better: bool | None) -> pd.DataFrame:
+    """Return rows of one declared family, whose p-values are adjusted, with their verdicts and notes."""
+    table = rows.assign(verdict=[_verdict(row, higher_is_better) for row in rows.to_dict("records")])
     detected = (table["verdict"] == "equivalent") & (table["p_adjusted"] < LEVEL)
     table["note"] = table["note"].mask(detected, BELOW)
     return table

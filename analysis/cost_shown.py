@@ -103,6 +103,7 @@ def _sentence(row: Mapping[Any, Any], known: list[Cost], readings: Readings, dec
     costs: list[str] = []
     saves: list[str] = []
     unknown: list[str] = []
+    nothing: list[str] = []
     for one in known:
         cost, low, high = (row[f"{one.key}{end}"] for end in ("", "_low", "_high"))
         if not isfinite(cost):
@@ -111,7 +112,7 @@ def _sentence(row: Mapping[Any, Any], known: list[Cost], readings: Readings, dec
             few = f"{wording.counted(row[f'{one.key}_seeds'], readings.unit)}, so no interval"
             unknown.append(f"in {_of(one)} it makes a difference of {amount(cost, signed=True)} {one.unit} ({few})")
         elif low == high == 0:
-            unknown.append(f"in {_of(one)} it costs nothing")
+            nothing.append(_of(one))
         elif low <= 0 <= high:
             reach = f"{amount(low, signed=True)} to {amount(high, signed=True)} {one.unit}"
             unknown.append(f"in {_of(one)} its cost is not told from noise ({reach})")
@@ -119,9 +120,17 @@ def _sentence(row: Mapping[Any, Any], known: list[Cost], readings: Readings, dec
             near, far = sorted((abs(low), abs(high)))
             reach = "" if low == high else f" ({amount(near)} to {amount(far)})"
             of = "" if one.unit == "M" else "of "  # millions of the things that the name counts
-            (costs if low > 0 else saves).append(f"{amount(abs(cost))} {one.unit}{reach} {of}{_of(one)}")
+            size = f"{amount(abs(cost))} {one.unit}"
+            if one.unit == "M" and abs(cost) < 1e-3 and not reach:
+                size = f"{1e6 * abs(cost):,.0f}"
+            (costs if low > 0 else saves).append(f"{size}{reach} {of}{_of(one)}")
     parts = [f"costs {wording.listed(costs)}"] if costs else []
     parts += [f"saves {wording.listed(saves)}"] if saves else []
+    none = f"costs nothing in {wording.listed(nothing)}" if nothing else ""
+    if none and parts:
+        unknown.append(f"it {none}")
+    elif none:
+        parts = [none]
     thing = _thing(row)
     opening = thing[0].upper() + thing[1:]
     said = f"{opening} {' and '.join(parts)}" if parts else f"{opening} has no cost that is told from zero"

@@ -13,7 +13,9 @@ import pandas as pd
 from analysis.errors import StatisticsError
 from analysis.statistics import Floats, Images
 
-__all__ = ["Cube", "arms", "cube_of", "differences", "observed", "units"]
+__all__ = ["ABSENT", "Cube", "arms", "cube_of", "differences", "left_out", "observed", "units"]
+
+ABSENT = "no completed trial of "
 
 ROUNDING = 1e-12
 """What differs by less than this share of the largest score is the same."""
@@ -46,13 +48,16 @@ def cube_of(images: pd.DataFrame, metric: str) -> Cube:
     """Return the scores of a metric, from a frame as `analysis.judge` takes it; images that nobody has it on left out.
 
     Raises:
-        StatisticsError: if the frame lacks a column, has more than one stage, or a trial's image twice.
+        StatisticsError: if the frame lacks a column, has more than one stage, or a trial's image twice, or the metric
+            is no column of numbers.
     """
     lacking = [name for name in ("variant", "seed", "set", "image") if name not in images]
     if lacking:
         raise StatisticsError(f"expected scores as from `analysis.load_images`, but there is no {', '.join(lacking)}")
     if metric not in images:
         raise StatisticsError(f"no metric {metric!r} among the scores; there are {', '.join(map(str, images))}")
+    if len(images) and not pd.api.types.is_numeric_dtype(images[metric]):
+        raise StatisticsError(f"expected numbers in the column {metric!r}, got {images[metric].dtype}")
     if "stage" in images and images["stage"].nunique() > 1:
         raise StatisticsError(f"expected the scores of one stage, got {', '.join(images['stage'].unique())}")
     unit = "repeat" if "observation" in images else "seed"
@@ -77,9 +82,7 @@ def differences(cube: Cube, variant: str, compared_to: str) -> tuple[pd.DataFram
     reason = _nothing_known(cube, variant, compared_to)
     if reason:
         return _nothing(cube), reason
-    scores, others = (cube.scores[name] for name in (variant, compared_to))
-    shared = scores.index.intersection(others.index).sort_values()
-    d = scores.loc[shared] - others.loc[shared]
+    d = _pairs(cube, variant, compared_to)
     return _complete(d), _missing(d, cube) or f"no {cube.unit} is completed for both"
 
 
@@ -92,12 +95,37 @@ def arms(cube: Cube, variant: str, compared_to: str) -> tuple[list[pd.DataFrame]
     return [_complete(one) for one in scores], _missing(pd.concat(scores), cube)
 
 
+def left_out(cube: Cube, variants: Sequence[str], *, paired: bool = False) -> str:
+    """Say how many seeds that two variants share, or trainings of any, lack a score, and on which images; else nothing.
+
+    Args:
+        cube: the scores.
+        variants: those compared; two if `paired`.
+        paired: whether a seed that one of them lacks a score of is left out of both.
+    """
+    there = [name for name in variants if name in cube.scores]
+    if not there or (paired and len(there) < 2):
+        return ""
+    scores = _pairs(cube, *there) if paired else pd.concat([cube.scores[name] for name in there])
+    lost = int(scores.isna().any(axis=1).sum())
+    noun = "seed" if paired else "training"
+    counted = f"1 {noun} is" if lost == 1 else f"{lost} {noun}s are"
+    return f"{counted} left out: {_missing(scores, cube)}" if lost else ""
+
+
+def _pairs(cube: Cube, variant: str, compared_to: str) -> pd.DataFrame:
+    """Return variant minus compared_to, by observation and seed, of the seeds that both have."""
+    scores, others = (cube.scores[name] for name in (variant, compared_to))
+    shared = scores.index.intersection(others.index).sort_values()
+    return scores.loc[shared] - others.loc[shared]
+
+
 def _nothing_known(cube: Cube, variant: str, compared_to: str) -> str:
     """Return why two variants cannot be compared at all; nothing if they can."""
     absent = [name for name in (variant, compared_to) if name not in cube.scores]
     if absent:
-        return f"no completed trial of {' and of '.join(absent)}"
-    return "" if cube.images else f"no image has {cube.metric}"
+        return f"{ABSENT}{' and of '.join(absent)}"
+    return "" if cube.images else f"no image has a finite {cube.metric}"
 
 
 def _complete(scores: pd.DataFrame) -> pd.DataFrame:
@@ -107,7 +135,7 @@ def _complete(scores: pd.DataFrame) -> pd.DataFrame:
 def _missing(scores: pd.DataFrame, cube: Cube) -> str:
     """Say which images some seed lacks; nothing if none does."""
     missing = [cube.images[place] for place in np.flatnonzero(scores.isna().any(axis=0))]
-    return f"{cube.metric} is missing for {_named(missing)}" if missing else ""
+    return f"{cube.metric} is infinite or missing for {_named(missing)}" if missing else ""
 
 
 def _nothing(cube: Cube) -> pd.DataFrame:

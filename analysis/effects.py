@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.comparison import EMPTY, LEVEL, decided, few_scenes, few_units, numbers
-from analysis.cube import Cube, cube_of, observed, units
+from analysis.comparison import EMPTY, LEVEL, decided, few_scenes, few_units, margin_checked, numbers
+from analysis.cube import Cube, cube_of, left_out, observed, units
 from analysis.errors import DesignError
 from analysis.factorial import (
+    FEWEST_ORDERS,
     Run,
     aliases,
     defining_words,
@@ -33,7 +34,7 @@ from analysis.statistics import Estimate, Floats, Images
 
 __all__ = [
     "ADDED", "ESTIMANDS", "INTERACTION", "LACKING", "LEFT_OUT", "MAIN", "SHAPLEY", "TOGETHER", "attributions",
-    "credits_there", "factorial_effects", "seed_effects",
+    "credits_there", "factorial_effects", "seed_effects", "variants_behind",
 ]  # fmt: skip
 
 MAIN, INTERACTION, SHAPLEY = "main effect", "interaction", "Shapley value"
@@ -93,8 +94,8 @@ def factorial_effects(
         A row for each effect: `estimand` (a key of `ESTIMANDS`), `component` (`a`, or `a x b`), `aliases` (other
         effects of up to `order` components, or two, that it cannot be told from), `present` (true: an effect is that of
         the presence), the columns of `analysis.judge` from `difference` on, and `sampling`, which is 0 here. `seeds`
-        is the number of seeds with a complete training of any variant of the contrast (2 or more of each variant are
-        needed for an interval, 3 of them together), `n_failed` the number of its trainings that are missing.
+        is the number of seeds with a complete training of any variant of the contrast (3 or more of each variant are
+        needed for an interval), `n_failed` the number of its trainings that are missing.
         Interactions have no verdict.
 
     Raises:
@@ -138,7 +139,8 @@ def attributions(
 
     Each estimand is a family of its own for Holm's adjustment. Shapley values are exact where every combination is
     among the variants, else they are means over `drawn` orders; they add up to `together` in either case, also where
-    trainings are missing. With drawn orders their intervals carry the error of drawing as a part of its own.
+    trainings are missing. With drawn orders their intervals carry the error of drawing as a part of its own; from
+    fewer than `FEWEST_ORDERS` it is not told well enough for a verdict.
 
     Args:
         images: as for `factorial_effects`.
@@ -166,11 +168,16 @@ def attributions(
             f"all {2 ** len(names)} combinations of the components"
         )
     rows = _rows(images, variants, asked, metric=metric, margin=margin, images_are=images_are)
-    parts = []
+    few, parts = "", []
+    if len(variants) < 2 ** len(names) and len(drawn) < FEWEST_ORDERS:
+        few = f"{len(drawn)} random orders, {FEWEST_ORDERS} are needed for a verdict"
     for estimand in dict.fromkeys(rows["estimand"]):
         part = decided(rows[rows["estimand"] == estimand], None if estimand == TOGETHER else higher_is_better)
         if estimand == TOGETHER:
             part["why"] = part["why"].where(part["low"].isna(), "all components at once: no verdict on one")
+        if estimand == SHAPLEY and few:
+            part[["verdict", "note"]] = ""
+            part["why"] = part["why"].where(part["low"].isna(), few)
         parts.append(part)
     table = pd.concat(parts, ignore_index=True)
     return table.assign(aliases=table["aliases"].map(", ".join))
@@ -184,6 +191,28 @@ def credits_there(components: pd.DataFrame, *, drawn: Sequence[Sequence[str]] = 
     """
     names, variants = _design(components)
     return bool(_credits(names, variants, drawn))
+
+
+def variants_behind(
+    components: pd.DataFrame, *, order: int = 0, drawn: Sequence[Sequence[str]] = ()
+) -> dict[tuple[str, str], list[str]]:
+    """Return the variants that each effect rests on: (estimand, component) -> those of the design that have a weight.
+
+    Args:
+        components: as for `attributions`.
+        order: of how many components main effects and interactions are asked for at most, which rest on all variants.
+        drawn: as for `attributions`.
+
+    Raises:
+        DesignError: as `attributions`.
+    """
+    names, variants = _design(components)
+    contrasts = [run for run in full(names).runs if 0 < len(run) <= order] if order else []
+    found = {(MAIN if len(run) == 1 else INTERACTION, named(run, names)): list(variants.values()) for run in contrasts}
+    for one in _credits(names, variants, drawn):
+        there = dict.fromkeys(run for draw in one.draws for run in draw)
+        found[one.estimand, one.component] = [variants[run] for run in there if run in variants]
+    return found
 
 
 def seed_effects(
@@ -286,6 +315,7 @@ def _rows(
     margin: float | None,
     images_are: Images,
 ) -> pd.DataFrame:
+    margin_checked(margin)
     taking_part = images[images["variant"].isin(list(variants.values()))] if "variant" in images else images
     cube = cube_of(taking_part, metric)
     runs = _runs(cube, list(variants.values()), images_are)
@@ -323,15 +353,16 @@ def _row(
     counts = {name: runs.variants.count(name) for name in there}
     seeds = len({seed for seed, name in zip(runs.seeds, runs.variants, strict=True) if name in there})
     row |= {"seeds": seeds, "n_failed": len(counts) * len(cube.seeds) - sum(counts.values())}
+    row["left_out"] = left_out(cube, list(there))
     absent = [name for name, count in counts.items() if not count]
     if absent:
-        reason = f"no complete training of {' and of '.join(absent)}" if cube.images else f"no image has {cube.metric}"
-        return {**row, "why": reason}
+        nothing = f"no image has a finite {cube.metric}"
+        return {**row, "why": f"no complete training of {' and of '.join(absent)}" if cube.images else nothing}
     means = {name: runs.scores[[one == name for one in runs.variants]].mean() for name in mean}
     row["difference"] = float(sum(weight * means[name] for name, weight in mean.items()))
-    single = [name for name, count in counts.items() if count < 2]
     few = few_units(seeds, cube.unit) or (few_scenes(scenes) if images_are == "sample" else "")
-    few = few or (f"1 complete {cube.unit} of {single[0]}, 2 are needed for an interval" if single else "")
+    lacking = ((name, few_units(count, cube.unit)) for name, count in counts.items())
+    few = few or next((f"{name} has {why}" for name, why in lacking if why), "")
     if few:
         return {**row, "why": few}
     estimate = _estimate(runs, draws, cube, images_are)

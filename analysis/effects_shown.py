@@ -93,7 +93,13 @@ def effects_table(readings: Readings) -> pd.DataFrame:
     table = _over_looks(readings, effects.table(readings.judged))
     decimals = metric_digits(readings, readings.study.primary)
     rows = table.to_dict("records")
-    return table.assign(sentence=[said(row, effects, decimals=decimals, unit=readings.unit) for row in rows])
+    options = {"unit": readings.unit, "over": readings.found}
+    return table.assign(sentence=[said(row, effects, decimals=decimals, **options) for row in rows])
+
+
+def _meant(estimand: str, effects: Effects) -> str:
+    """Return what an effect is; of a fraction, over the combinations that were trained."""
+    return f"what it changes, {effects.over(MAIN)}" if estimand == MAIN else ESTIMANDS[estimand]
 
 
 def _over_looks(readings: Readings, table: pd.DataFrame) -> pd.DataFrame:
@@ -122,7 +128,7 @@ def effects_part(readings: Readings, table: pd.DataFrame) -> EffectsPart | None:
         findings = [f"None of {counted(len(interactions), 'interaction')} is told from zero (Holm, 5 %)."]
     return EffectsPart(
         method=method(effects),
-        estimands=[(CREDITS[one], f"{ESTIMANDS[one]}.") for one in shown],
+        estimands=[(CREDITS[one], f"{_meant(one, effects)}.") for one in shown],
         credits=_credits(table, shown, effects, decimals),
         why=differing(table),
         total=total(table, study, decimals=decimals),

@@ -19,6 +19,7 @@ from analysis.effects import (
     credits_there,
     factorial_effects,
     seed_effects,
+    variants_behind,
 )
 from analysis.factorial import ORDERS_SEED, defining_words, orders
 from analysis.ledger import Study
@@ -29,7 +30,7 @@ __all__ = ["COLUMNS", "Effects", "effects_of"]
 COLUMNS = [
     "metric", "role", "estimand", "component", "aliases", "difference", "low", "high", "p", "p_adjusted",
     "p_equivalent", "p_equivalent_adjusted", "deviation", "effect", "sampling", "seeds", "images", "scenes", "n_failed",
-    "verdict", "note", "why",
+    "verdict", "note", "why", "left_out",
 ]  # fmt: skip
 OTHERS = {
     INTERACTION: "an interaction says nothing of one component alone",
@@ -129,6 +130,11 @@ class Effects:
         return seed_effects(
             images, self.runs, estimand=self.declared, metric=metric, images_are=self.study.images, drawn=self.drawn
         )
+
+    @property
+    def behind(self) -> dict[tuple[str, str], list[str]]:
+        """The variants that each effect of the table rests on, by estimand and component."""
+        return variants_behind(self.runs, order=2 if self.declared == MAIN else 0, drawn=self.drawn)
 
     @property
     def _sets(self) -> Sequence[frozenset[str]]:

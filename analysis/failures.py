@@ -22,6 +22,8 @@ _NAMES = {
 def outcomes(trials: pd.DataFrame, *, level: float = 0.05) -> pd.DataFrame:
     """Return how the trials of each variant ended, and intervals (Wilson) of the shares that broke down.
 
+    A state that is not known here is not known to be an end: it counts as `unfinished`.
+
     Args:
         trials: as from `analysis.load_trials`, of one stage; only `variant` and `state` are read.
         level: probability with which an interval misses the true share.
@@ -31,7 +33,7 @@ def outcomes(trials: pd.DataFrame, *, level: float = 0.05) -> pd.DataFrame:
         those that ended the share that `diverged`, that `failed`, and that `broke` (either), as `<what>_low` and
         `<what>_high`, from 0 to 1. Where none has ended nothing is known: (0, 1).
     """
-    counts = pd.crosstab(trials["variant"], trials["state"].map(_NAMES))
+    counts = pd.crosstab(trials["variant"], trials["state"].map(_NAMES).fillna("unfinished"))
     counts = counts.reindex(index=trials["variant"].unique(), columns=ENDINGS, fill_value=0).rename_axis(columns=None)
     ended = counts.sum(axis=1) - counts["unfinished"]
     broke = {"diverged": counts["diverged"], "failed": counts["failed"], "broke": counts["diverged"] + counts["failed"]}

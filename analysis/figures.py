@@ -28,6 +28,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from analysis.ledger import Metric
+from analysis.printable import clean
 from analysis.schema import BASELINE
 from analysis.statistics import Floats
 
@@ -46,6 +47,7 @@ DPI = 150
 _KEPT: ContextVar[dict[str, bytes] | None] = ContextVar("kept", default=None)
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a name is no formula
     "font.family": "sans-serif",
     "font.sans-serif": ["Liberation Sans", "Arial", "Helvetica", "DejaVu Sans"],
     "font.size": 9.5,
@@ -109,13 +111,13 @@ def forest(rows: Sequence[ForestRow], metric: Metric, *, margin: float | None, c
         axes = figure.subplots()
         height = figure.get_figheight()
         figure.subplots_adjust(left=0.2, right=0.735, top=1 - 0.28 / height, bottom=0.56 / height)
-        axes.axvline(0, color=MUTED, linewidth=0.8)
+        axes.axvline(0, color=MUTED, linewidth=0.8, gid="zero")  # by which the page finds it
         if margin is not None:
             axes.axvspan(-margin, margin, color=BAND, linewidth=0)
         for place, row in enumerate(rows):
             _forest_line(axes, place, row)
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_yticks(range(len(rows)), [row.label for row in rows])
+        axes.set_yticks(range(len(rows)), [clean(row.label) for row in rows])
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.spines["left"].set_visible(False)
         ends = np.concatenate([[0.0, margin or 0.0, -(margin or 0.0)], *(_extent(row) for row in rows)])
@@ -327,6 +329,8 @@ def canvas(height_in: float, name: str, caption: str) -> Iterator[tuple[Figure, 
         yield figure, svg
         for axes in figure.axes:
             axes.patch.set_visible(False)
+        _harmless(figure)
+        caption = clean(caption)
         text = io.StringIO()
         figure.savefig(text, format="svg")
         kept = _KEPT.get()
@@ -334,6 +338,12 @@ def canvas(height_in: float, name: str, caption: str) -> Iterator[tuple[Figure, 
             kept[f"{name}.svg"] = _alone(text.getvalue(), caption).encode()
             kept[f"{name}.png"] = _png(figure)
     svg.append(_themed(text.getvalue(), name, caption))
+
+
+def _harmless(figure: Figure) -> None:
+    """Write the control characters of a ledger's names as escapes: no font has them, and no SVG may."""
+    for text in figure.findobj(Text):
+        text.set_text(clean(text.get_text()))
 
 
 def _alone(svg: str, caption: str) -> str:

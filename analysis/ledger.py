@@ -23,8 +23,8 @@ if TYPE_CHECKING:  # pandas takes half a second, which whoever reads plain rows 
     from analysis.statistics import Images
 
 __all__ = [
-    "COST", "QUALITY", "RESULTS", "Confirm", "Ledger", "Metric", "Search", "Study", "StudyLike", "open_ledger",
-    "study_folder",
+    "COST", "QUALITY", "RESULTS", "Confirm", "Ledger", "Metric", "Search", "Study", "StudyLike", "damaged",
+    "open_ledger", "study_folder",
 ]  # fmt: skip
 
 RESULTS = Path("results")
@@ -238,6 +238,8 @@ def open_ledger(study: StudyLike) -> Iterator[Ledger]:
         yield Ledger(folder, _study(connection, folder / "ledger.db"), connection)
     except sqlite3.Error as error:
         raise StudyError(f"{folder / 'ledger.db'}: cannot be read as a ledger ({error})") from error
+    except json.JSONDecodeError as error:
+        raise damaged(folder / "ledger.db", f"expected JSON, got {error.doc[:40]!r}") from error
     finally:
         connection.close()
 
@@ -268,7 +270,14 @@ def _study(connection: sqlite3.Connection, path: Path) -> Study:
     if spec is None or missing:
         raise StudyError(f"{path}: the study has not begun ({', '.join(missing) or 'no spec'} missing); run it first")
     resolved = json.loads(spec[0])
+    _check(path, "the spec", resolved, ("analysis",))
+    _check(path, "the spec's analysis", resolved["analysis"], ("primary", "matters", "images", "at"))
+    _check(path, "the study's data", facts["data"], ("source", "training", "sets"))
     rules, asked, again = resolved["analysis"], facts.get("search"), facts.get("confirm")
+    known = [one["key"] for one in facts["metrics"]]
+    unknown = [key for key in rules["matters"] if key not in known]
+    if unknown:
+        raise damaged(path, f"a margin is of {unknown[0]!r}, but the metrics are {', '.join(known)}")
     return Study(
         name=facts["name"],
         storage=schema.files_folder(facts, path.parent),
@@ -291,6 +300,17 @@ def _study(connection: sqlite3.Connection, path: Path) -> Study:
         lock=(facts.get("lock") or {}).get("sha256", ""),
         exploratory=facts.get("exploratory") or {},
     )
+
+
+def damaged(path: Path, what: str) -> StudyError:
+    """Return the error of a ledger that holds something which no driver writes."""
+    return StudyError(f"{path}: is damaged: {what}")
+
+
+def _check(path: Path, what: str, found: Any, keys: Sequence[str]) -> None:
+    lacking = [key for key in keys if not isinstance(found, Mapping) or key not in found]
+    if lacking:
+        raise damaged(path, f"{what} lacks {', '.join(lacking)}")
 
 
 def _looks(seeds: Any) -> tuple[int, ...]:

@@ -36,11 +36,6 @@ class Runs:
     seeds: Sequence[object]
     scores: Floats
 
-    @property
-    def apart(self) -> Runs:
-        """The same trainings, if equal seeds of two variants have nothing in common."""
-        return replace(self, seeds=list(zip(self.variants, self.seeds, strict=True)))
-
 
 def contrast(runs: Runs, weights: Mapping[str, float], *, images: Images = "these") -> Estimate:
     """Estimate the sum of weight x mean over variants.
@@ -190,6 +185,5 @@ def _seeds_part(table: _Table, inner: Floats) -> tuple[float, float]:
     unit = inner[:, :, 0] / np.sqrt(n - 1)[:, None]
     product = form @ ((unit @ unit.T)[here] * same)
     spread = float((product * product.T).sum())
-    least, most = 1.0, float(n.sum() - len(n))
-    df = float(np.trace(product)) ** 2 / spread if spread > 0 else most
-    return variance, min(max(df, least), most)
+    df = float(np.trace(product)) ** 2 / spread if spread > 0 else float(n.sum() - len(n))  # the most there can be
+    return variance, max(df, 1.0)

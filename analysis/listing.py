@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 
-import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -18,13 +17,16 @@ from analysis.cost_shown import CostPart
 from analysis.effects_shown import EffectsPart
 from analysis.outlook_shown import OutlookPart
 from analysis.printable import clean
+from analysis.records import dated
 from analysis.schema import PLANNED
 from analysis.search_shown import MATTERED, TUNED, Grid, SearchPart
+from analysis.several import Side
 from analysis.tables import Readings, Tables
 
 __all__ = ["markdown", "several", "show"]
 
-_TAG = re.compile(r"<(?=[A-Za-z/!?])")
+_LIVE = re.compile(r"(\\*)(<(?=[A-Za-z/!?])|(?<=!)\[|(?<=\])[(:\[])")
+"""What would begin a tag, an image, a link or a link's address, and the backslashes before it."""
 PIPE_COLUMNS = 200
 BAR = "\\|"
 GAP = 3
@@ -40,7 +42,7 @@ def markdown(
     cost: CostPart | None = None,
     outlook: OutlookPart | None = None,
 ) -> str:
-    """Return the report as Markdown: notices, verdicts, variants, the search, known defects, events, trials."""
+    """Return the report as Markdown: what the page says in words and tables, its method in brief."""
     study = readings.study
     parts = [f"# {study.name}", wording.question(study, readings.family)]
     parts.append(" \u00b7 ".join(shown.facts(readings)))
@@ -51,6 +53,7 @@ def markdown(
     parts.append("\n".join(map(_item, said, beside(readings, tables))))
     numbers = [[one.component, one.estimate, one.p, one.effect, str(one.seeds), _tag(one)] for one in said]
     parts.append(_pipes(_verdict_heads(readings), numbers) if numbers else "")
+    parts.append(wording.EQUIVALENCE if any(one.verdict == "equivalent" for one in said) else "")
     names, others = explored(readings, tables)
     if others and said:
         parts += ["### Other metrics, exploratory", _pipes(["", *names], [[title, *cells] for title, cells in others])]
@@ -72,28 +75,48 @@ def markdown(
     kinds, happened = shown.happened(readings)
     if happened:
         parts += ["## What happened in training", _pipes(["", *kinds], [[name, *cells] for name, cells in happened])]
+    parts += [*_breaks(readings, tables), *_deviations(readings), *_method(readings), *_versions(readings)]
     parts += ["## Trials", _pipes(_trial_heads(readings), shown.trials(readings))]
     parts.append(shown.scored(readings))
     if len(readings.trials) > shown.ROWS:
         parts.append(f"The first {shown.ROWS} of {len(readings.trials):,}; all are in trials.csv.")
-    text = "\n\n".join(part for part in parts if part) + "\n"
-    return _TAG.sub(r"\\<", clean(text))  # a name or a message may look like HTML, which Markdown would pass on
+    return _safe("\n\n".join(part for part in parts if part) + "\n")
 
 
-def several(table: pd.DataFrame) -> str:
-    """Return the verdicts of several studies, from `analysis.several.side_by_side`, as a page of Markdown."""
-    heads = ["Study", "Component", "Metric", "Difference [95 %]", "p (Holm)", "Seeds", "Verdict", "Stands apart"]
-    rows = []
-    for row in table.astype(object).where(table.notna(), None).to_dict("records"):
-        known = None not in [row[key] for key in ("difference", "low", "high")]
-        estimate = wording.estimate(row, wording.digits(abs(row["difference"]))) if known else ""
-        p = "" if row["p_adjusted"] is None else wording.p_value(row["p_adjusted"])
-        of = f" ({row['estimand']})" if row["estimand"] else ""
-        names = [row["study"], f"{row['component'] or row['variant'] or ''}{of}", row["metric"]]
-        verdict = row["verdict"] or row["why"] or ""
-        rows.append([*names, estimate, p, str(row["seeds"] or 0), verdict, row["apart"]])
-    parts = ["# Several studies, side by side", "Each for itself; nothing is pooled.", _pipes(heads, rows, 3)]
-    return _TAG.sub(r"\\<", clean("\n\n".join(parts) + "\n"))
+def several(sides: Mapping[str, Side]) -> str:
+    """Return the verdicts of several studies as a page of Markdown: one table, then what each study says for itself."""
+    heads = ["Study", "Component", "What is compared", "Metric", "Difference [95 %]", "Margin", "p (Holm)"]
+    heads += ["Observations", "Images", "Broke down", "Verdict", "Stands apart"]
+    rows = [row for name, side in sides.items() for row in _compared(name, side)]
+    parts = ["# Several studies, side by side", "Each for itself; nothing is pooled.", _pipes(heads, rows, 4)]
+    for name, side in sides.items():
+        said = [] if side.nothing else shown.verdicts(side.readings, side.tables)
+        told = [*shown.notices(side.readings), *(limits(side.readings) if said else [])]
+        rests_on = f"There are no verdicts: {side.nothing}." if side.nothing and not side.waits else side.waits
+        parts += [f"## {name}", wording.question(side.readings.study, side.readings.family), rests_on or side.basis]
+        parts += [f"**{heading}.** {text}" for heading, text in {text: (head, text) for head, text in told}.values()]
+        parts.append(wording.EQUIVALENCE if any(one.verdict == "equivalent" for one in said) else "")
+        parts += [*_deviations(side.readings)[1:], "\n".join(map(_item, said, beside(side.readings, side.tables)))]
+    return _safe("\n\n".join(part for part in parts if part) + "\n")
+
+
+def _compared(name: str, side: Side) -> list[list[str]]:
+    """Return a row for each comparison of a study, or one that says why there is none."""
+    study, unit = side.readings.study, side.readings.unit
+    metric, judged_by = study.metric(study.primary).key, wording.margin(study) or "none"
+    if side.nothing:
+        return [[name, "", "", metric, "", judged_by, "", "", "", "", side.nothing, side.apart]]
+    labels = shown.labels(side.readings)
+    table = side.tables.verdicts[side.tables.verdicts["role"] == "primary"].to_dict("records")
+    found = []
+    for row, one in zip(table, shown.verdicts(side.readings, side.tables), strict=True):
+        pair = f"{labels.get(row['variant'])} minus {labels.get(row['compared_to'])}"
+        what = f"{row['estimand']}, present minus absent" if row.get("estimand") else pair
+        images = f"{int(row['images'])} ({study.images})"
+        verdict = f"{_tag(one)}: {row['why']}" if row["why"] and not row["verdict"] else _tag(one)
+        cells = [name, one.component, what, metric, one.estimate, judged_by, one.p, wording.counted(one.seeds, unit)]
+        found.append([*cells, images, str(int(row["n_failed"])), verdict, side.apart])
+    return found
 
 
 def show(
@@ -110,6 +133,8 @@ def show(
         console.width = PIPE_COLUMNS
     for heading, text in _notices(readings, search):
         console.print(clean(f"{heading}. {text}"))
+    for at, text in readings.records.deviations:
+        console.print(clean(f"  {dated(at)}: {text}"), soft_wrap=True)
     head = "" if search is None else f" ({shown.variants_head(readings).lower()})"
     for group in shown.groups(readings, tables):
         console.print(_table(group, title=f"{readings.study.name}, {group.name}{head}", width=console.width))
@@ -139,6 +164,45 @@ def _notices(readings: Readings, search: SearchPart | None) -> list[tuple[str, s
 def _rests_on(search: SearchPart | None) -> str:
     """Return what the verdicts compare, or why there are none yet; nothing without a search."""
     return "" if search is None else search.waits or search.basis
+
+
+def _breaks(readings: Readings, tables: Tables) -> list[str]:
+    """Return what diverged or failed as parts of a Markdown page."""
+    shares, broken = shown.breaks(readings, tables)
+    if not broken:
+        return []
+    rows = [[*cells, " ".join(message.split())] for *cells, message in broken]
+    told = "\n".join(f"- {share}" for share in shares)
+    return ["## Diverged and failed", told, _pipes(["Variant", "Seed", "How", "Message"], rows, 4)]
+
+
+def _deviations(readings: Readings) -> list[str]:
+    found = [f"- {dated(at)}: {text}" for at, text in readings.records.deviations]
+    return ["## Deviations from the first plan", "\n".join(found)] if found else []
+
+
+def _method(readings: Readings) -> list[str]:
+    """Return in brief how numbers came about, as parts of a Markdown page; the page in HTML has it whole."""
+    study, unit, margin = readings.study, readings.unit, wording.margin(readings.study)
+    about = "images like these" if study.images == "sample" else "these very images"
+    judged = f"Intervals are of 95 %, each for itself; p-values are adjusted for {len(readings.family)} (Holm)."
+    told = [
+        f"A score is the mean over the last {wording.counted(study.at, 'evaluation')} of a trial, never the best one.",
+        f"Differences are paired by {unit} and image; verdicts are on {about}, and one observation is a {unit}.",
+        f"{judged} {f'A difference of less than {margin} does not matter.' if margin else 'No margin was declared.'}",
+        f"Plan locked at the first trial: SHA-256 `{study.lock}`." if study.lock else "No plan was locked.",
+        f"Images: digest `{study.digest}`.",
+    ]
+    told += [
+        f"{name} sets `{own}`{f'; without effect then: `{gone}`' if gone else ''}."
+        for name, own, gone in shown.settings(readings)
+    ]
+    return ["## Method", "\n".join(f"- {one}" for one in told)]
+
+
+def _versions(readings: Readings) -> list[str]:
+    found = [*readings.records.made_with, *readings.study.settings.items()]
+    return ["## Versions", "\n".join(f"- {name}: {value}" for name, value in found)] if found else []
 
 
 def _search(search: SearchPart) -> list[str]:
@@ -261,6 +325,11 @@ def _verdict_heads(readings: Readings) -> list[str]:
 
 def _trial_heads(readings: Readings) -> list[str]:
     return ["Variant", "Seed", "State", readings.study.metric(readings.study.primary).title, "Seconds", "Trial"]
+
+
+def _safe(text: str) -> str:
+    """Return Markdown in which no name or message is HTML, an image or a link: a reader's program would load these."""
+    return _LIVE.sub(lambda found: f"{found[1]}{found[1]}\\{found[2]}", clean(text))
 
 
 def _pipes(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:

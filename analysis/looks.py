@@ -1,8 +1,8 @@
 """Seeds until decided: what the looks at complete cohorts have found. Pure.
 
 A p-value that is looked at again and again is no p-value any more. Each look may spend a share of the level
-(`sequential.shares`), so p / share is one at each look by itself, and by Bonferroni's inequality the least of these
-over the looks is one whenever the looking stops. Over components Holm's steps hold as ever.
+(`sequential.shares`) and decides by Holm's steps (`sequential.adjusted`), by the p-values of that look alone: what an
+earlier look left open, no later one decides without new evidence.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.comparison import decided
+from analysis.comparison import BELOW, LEVEL, told
 from analysis.schema import DECIDED
-from analysis.sequential import shares
+from analysis.sequential import adjusted, shares
 
-__all__ = ["COLUMNS", "look", "spent", "verdicts"]
+__all__ = ["COLUMNS", "look", "verdicts"]
 
 COLUMNS = ("seeds", "variant", "difference", "p", "p_equivalent", "verdict")
 """Of the looks so far: the seeds of the look, the variant of a comparison that it tested (the component where effects
@@ -27,7 +27,7 @@ def look(
 ) -> pd.DataFrame:
     """Look at the first seeds, all of whose trials have ended, and return what is found, in the columns `COLUMNS`.
 
-    What an earlier look has decided is not tested again.
+    What an earlier look has decided is not tested again. What is decided rests on the p-values of these seeds.
 
     Args:
         table: the declared family, judged by these seeds alone; rows of `judge`, or of effects with the component for
@@ -41,46 +41,55 @@ def look(
     found = table.assign(seeds=seeds, verdict="")  # that of these seeds alone is none over all looks
     found = found[~found["variant"].isin(over)]
     both = pd.concat([earlier, found[list(COLUMNS)]], ignore_index=True)
-    told = verdicts(table, both, at=at, higher_is_better=higher_is_better).set_index("variant")["verdict"]
-    return found.assign(verdict=found["variant"].map(told))[list(COLUMNS)].reset_index(drop=True)
+    verdicts_now = told(_adjusted(table, both, at), higher_is_better).set_index("variant")["verdict"]
+    return found.assign(verdict=found["variant"].map(verdicts_now))[list(COLUMNS)].reset_index(drop=True)
 
 
-def spent(found: pd.DataFrame, at: Sequence[int]) -> pd.DataFrame:
-    """Return for each variant the least of p / share over its looks, 1 at most: columns `p` and `p_equivalent`."""
-    share = found["seeds"].map(dict(zip(at, shares(at, at[-1]), strict=True)))
-    scaled = found[["p", "p_equivalent"]].astype(float).div(share, axis=0)
-    return scaled.groupby(found["variant"], sort=False).min().clip(upper=1.0)
-
-
-def verdicts(
-    table: pd.DataFrame, found: pd.DataFrame, *, at: Sequence[int], higher_is_better: bool | None
-) -> pd.DataFrame:
+def verdicts(table: pd.DataFrame, found: pd.DataFrame, *, at: Sequence[int]) -> pd.DataFrame:
     """Return rows of `judge` with the p-values, verdicts and notes that hold over all looks.
 
-    A verdict that a look has recorded is kept; where none has, the row is `undecided`. Added columns: `look`, the seeds
-    at which the row was decided, 0 while it is open; `last_look`, those at the last look taken, 0 before the first.
+    The verdict is the one that a look has recorded; where none has, the row is `undecided`, or has none before it was
+    tested. Added columns: `look`, the seeds at which the row was decided, 0 while it is open; `last_look`, those at the
+    last look taken, 0 before the first.
 
     Args:
         table: the declared family, of all data.
         found: of the looks so far; `COLUMNS`.
         at: as for `look`.
-        higher_is_better: as for `judge`.
     """
-    p = spent(found, at).reindex(table["variant"])
-    over = decided(table.assign(p=p["p"].to_numpy(), p_equivalent=p["p_equivalent"].to_numpy()), higher_is_better)
+    over = _adjusted(table, found, at)
     recorded = found[found["verdict"].isin(DECIDED)].set_index("variant")
-    verdict = (
-        over["verdict"]
-        .astype(object)
-        .where(~over["variant"].isin(recorded.index), over["variant"].map(recorded["verdict"].astype(object)))
-    )
+    open_ = over["p_adjusted"].notna().map({True: "undecided", False: ""}).astype(object)
+    verdict = over["variant"].map(recorded["verdict"].astype(object)).astype(object)
+    verdict = verdict.where(verdict.notna(), open_)
+    detected = (verdict == "equivalent") & (over["p_adjusted"] < LEVEL)
     when = over["variant"].map(recorded["seeds"]).fillna(0).astype(int)
-    late = over["why"].mask(table["p"].notna() & over["p"].isna(), _waits(found, at))
+    late = over["why"].mask(table["p"].notna() & over["p_adjusted"].isna(), _waits(found, at))
     failed = over["n_failed"].where(when == 0, (when - over["seeds"]).clip(lower=0))  # later seeds were never planned
     return over.assign(
-        p=table["p"], p_equivalent=table["p_equivalent"], verdict=verdict, look=when, last_look=_last(found), why=late,
+        verdict=verdict, note=over["note"].mask(detected, BELOW), look=when, last_look=_last(found), why=late,
         n_failed=failed,
     )  # fmt: skip
+
+
+def _adjusted(table: pd.DataFrame, found: pd.DataFrame, at: Sequence[int]) -> pd.DataFrame:
+    """Return the table with the p-values adjusted over all looks: the least level that decides at any of them."""
+    for column in ("p", "p_equivalent"):
+        levels = _levels(found[found["variant"].isin(table["variant"])], column, at, declared=len(table))
+        table = table.assign(**{f"{column}_adjusted": table["variant"].map(levels).astype(float)})
+    return table
+
+
+def _levels(found: pd.DataFrame, column: str, at: Sequence[int], *, declared: int) -> dict[str, float]:
+    levels = dict[str, float]()
+    for seeds, share in zip(at, shares(at, at[-1]), strict=True):
+        rows = found[found["seeds"] == seeds]
+        p = {str(name): float(one) for name, one in zip(rows["variant"], rows[column], strict=True) if pd.notna(one)}
+        levels = adjusted(p, share=share, earlier=levels, declared=declared)
+        # What a look has left open stays so until a later p decides, even if the family has shrunk since.
+        stays = rows.loc[rows["verdict"] == "undecided", "variant"]
+        levels |= {name: max(levels[name], LEVEL) for name in stays if name in levels}
+    return levels
 
 
 def _last(found: pd.DataFrame) -> int:

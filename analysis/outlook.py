@@ -164,6 +164,8 @@ def _component(
     judged = row["verdict"] or row["role"] != "primary" or looks  # what waits for a look will be judged
     if not isfinite(row["deviation"]) or not judged or _aliased(row):
         return {**found, "why": row["why"] or "the spread over seeds is not known"}
+    if row.get("sampling", 0.0) >= margin:
+        return {**found, "why": "the error of drawing orders alone is as large as the margin: more orders are needed"}
     return found | _ends(*reached(row, margin, level=level, looks=looks))
 
 

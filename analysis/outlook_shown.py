@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor, isfinite, log10
 from typing import Any
 
@@ -16,7 +16,7 @@ from analysis.schema import COMPLETED, CONFIRM, SEARCH
 from analysis.search_shown import Grid
 from analysis.stages import Unit
 from analysis.tables import Readings, Tables
-from analysis.wording import counted, listed, seeds_reached
+from analysis.wording import counted, ended, listed, seeds_reached
 
 __all__ = ["Asked", "OutlookPart", "effort", "outlook_of", "outlook_part", "sizes"]
 
@@ -91,7 +91,10 @@ def outlook_of(readings: Readings, tables: Tables) -> tuple[pd.DataFrame, Outloo
         tables.verdicts, study.matters, sizes(readings), taken, looks=study.looks,
         unknown="it was not measured on images",
     )  # fmt: skip
-    return table, outlook_part(table, taken, asked)
+    part = outlook_part(table, taken, asked)
+    if part and readings.interim:  # what is decided so far is not decided yet
+        part = replace(part, note=f"{part.note}{ended(readings.interim)}")
+    return table, part
 
 
 def outlook_part(table: pd.DataFrame, effort: Effort, asked: Asked) -> OutlookPart | None:

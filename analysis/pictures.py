@@ -12,6 +12,7 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from PIL import Image
 
@@ -78,7 +79,8 @@ class Gallery:
 
 def median_trials(images: pd.DataFrame, metric: str) -> dict[str, str]:
     """Return for each variant the trial at the median seed by its mean score (the lower of two; ties by seed)."""
-    means = images.groupby(["variant", "seed", "trial"])[metric].mean().dropna().reset_index()
+    means = images.groupby(["variant", "seed", "trial"])[metric].mean().reset_index()
+    means = means[np.isfinite(means[metric].to_numpy(float))]
     means = means.sort_values(["variant", metric, "seed"])
     place = means.groupby("variant").cumcount()
     middle = (means.groupby("variant")["seed"].transform("size") - 1) // 2
@@ -89,14 +91,15 @@ def median_trials(images: pd.DataFrame, metric: str) -> dict[str, str]:
 def spreads(images: pd.DataFrame, metric: str) -> dict[str, tuple[float, str, str]]:
     """Return for each image (`set/image`) how far the variants lie apart: the range, and the lowest and highest.
 
-    A variant's score is the mean over its seeds. An image on which fewer than two variants have one is left out.
+    A variant's score is the mean over its seeds' finite ones. An image on which fewer than two have one is left out.
 
     Args:
         images: a row for each trial and image.
         metric: of the scores.
     """
     picture = images["set"] + "/" + images["image"]
-    means = images[metric].astype(float).groupby([picture, images["variant"]]).mean().dropna()
+    finite = images[metric].astype(float).where(lambda scores: np.isfinite(scores))
+    means = finite.groupby([picture, images["variant"]]).mean().dropna()
     found = {}
     for name, scores in means.groupby(level=0):
         own = scores.droplevel(0)
@@ -244,8 +247,8 @@ def _mark(study: Study, why: str, apart: tuple[float, str, str] | None, labels: 
     metric = study.metric(study.primary)
     reach, lowest, highest = apart or (nan, "", "")
     ends = f"from {labels.get(lowest, lowest)} (lowest) to {labels.get(highest, highest)} (highest)"
-    amount = f"{number(reach, digits(reach))} {metric.unit}".rstrip()
-    return "Largest difference", f"where the variants lie farthest apart in {metric.name}: {amount} {ends}."
+    amount = f"{number(reach, digits(reach))} {metric.unit}".rstrip() + " on average over seeds"
+    return "Largest difference", f"where the variants lie farthest apart in {metric.name}: {amount}, {ends}."
 
 
 def _score(study: Study, scores: pd.DataFrame, image: str) -> str:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Any
 
-from analysis.ledger import Ledger
+from analysis.ledger import Ledger, damaged
 
 __all__ = ["Records", "dated", "read_records"]
 
@@ -45,7 +45,7 @@ def read_records(ledger: Ledger) -> Records:
     )
     counts: dict[str, dict[str, int]] = {}
     for worker, driver, trials in attempts.fetchall():
-        for name, value in {**_flat(json.loads(driver)), **_flat(json.loads(worker or "{}"))}.items():
+        for name, value in {**_record(ledger, driver), **_record(ledger, worker or "{}")}.items():
             values = counts.setdefault(name, {})
             values[value] = values.get(value, 0) + trials
     deviations = ledger.connection.execute("SELECT at, text FROM deviation ORDER BY number").fetchall()
@@ -74,6 +74,13 @@ def _as_of(ledger: Ledger) -> float:
     query = "SELECT max(at) FROM (SELECT at FROM step UNION ALL SELECT coalesce(ended, started, planned) FROM trial"
     (found,) = ledger.connection.execute(f"{query} UNION ALL SELECT at FROM deviation)").fetchone()
     return float(found or 0)
+
+
+def _record(ledger: Ledger, text: str) -> dict[str, str]:
+    record = json.loads(text)
+    if not isinstance(record, Mapping):
+        raise damaged(ledger.folder / "ledger.db", f"expected the record of a driver or an attempt, got {text[:40]!r}")
+    return _flat(record)
 
 
 def _flat(record: Mapping[str, Any]) -> dict[str, str]:

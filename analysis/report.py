@@ -37,15 +37,18 @@ from analysis.schema import CONFIRM, FIXED
 from analysis.search_figures import search_pictures
 from analysis.search_shown import SearchPart, search_part
 from analysis.search_tables import SearchTables, search_tables
-from analysis.several import named, side_by_side
+from analysis.several import named, side_by_side, sides
 from analysis.shown import labels
 from analysis.stages import verdict_stage
 from analysis.tables import Readings, Tables, read, tables
+from analysis.traces import traces
 
-__all__ = ["main", "write_report"]
+__all__ = ["command", "main", "write_report"]
 
 FIGURES, TABLES = "figures", "tables"
-"""The folder beside the page that holds each of its figures as SVG and PNG."""
+"""The folders beside the page: of each of its figures as SVG and PNG, and of its tables for other programs."""
+SOME = ("effects", "search", "promised", "tuned")
+"""The tables that only the reports of some studies have."""
 OWN = ("index.html", "studies.csv")
 """By one of these a folder is known that a report was written into."""
 Bring = Callable[[Iterable[str]], None]
@@ -75,8 +78,23 @@ def write_report(study: StudyLike, out: Path | None = None, *, bring: Bring = la
         return folder / "index.html"
 
 
+def command(arguments: Sequence[str] | None = None) -> int:
+    """Do as `main`, and answer a file or folder that cannot be written with a sentence, too."""
+    try:
+        return main(arguments)
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else "the report "
+        _complain(f"{what}cannot be written ({error.strerror or type(error).__name__}); mend that, or choose another "
+                  "folder with --out")  # fmt: skip
+        return 2
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the report of the study named on the command line, and print its tables."""
+    """Write the report of the study named on the command line, print its tables, and return the exit status.
+
+    Raises:
+        OSError: if a file or folder cannot be written.
+    """
     chosen = _chosen(arguments)
     try:
         with ExitStack() as stack:
@@ -88,11 +106,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return 0
             told = _write(found[0][0], folder, found[0][1])
     except ReportError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(clean(str(error)), markup=False)
+        _complain(str(error))
         return 2
     path = folder / "index.html"
     listing.show(told.readings, told.tables, path=path, search=told.search, effects=told.effects)
     return 0
+
+
+def _complain(text: str) -> None:
+    Console(stderr=True, soft_wrap=True, highlight=False, emoji=False).print(clean(text), markup=False)
 
 
 def _chosen(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -145,10 +167,10 @@ def _folder(out: Path) -> Path:
 
 def _write_several(ledgers: Sequence[Ledger], folder: Path) -> None:
     """Write and print the verdicts of several studies, side by side."""
-    table = side_by_side(named(ledgers))
+    found = sides(named(ledgers))
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / OWN[1], csv(table).encode())
-    told = listing.several(table)
+    _replace(folder / OWN[1], csv(side_by_side(found)).encode())
+    told = listing.several(found)
     _replace(folder / "studies.md", told.encode())
     Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(f"{clean(told)}\n{folder / OWN[1]}")
 
@@ -166,9 +188,10 @@ def _write(ledger: Ledger, folder: Path, bring: Bring) -> Told:
             draft.unlink(missing_ok=True)
     for name, data in files.items():
         _replace(folder / name, data)
-    for old in [*(folder / FIGURES).glob("*.svg"), *(folder / FIGURES).glob("*.png")]:
-        if old.name not in drawn and not old.name.startswith("."):
-            old.unlink(missing_ok=True)  # a figure that the report has no more
+    figures = [f"{FIGURES}/{path.name}" for kind in ("svg", "png") for path in (folder / FIGURES).glob(f"[!.]*.{kind}")]
+    some = [name for one in SOME for name in (f"{one}.csv", f"{TABLES}/{one}.parquet", f"{TABLES}/{one}.tex")]
+    for old in {*figures, *some} - files.keys():
+        (folder / old).unlink(missing_ok=True)  # what the report has no more
     return told
 
 
@@ -206,8 +229,10 @@ def _files(ledger: Ledger, bring: Bring) -> tuple[Told, dict[str, bytes]]:
         readings, found, curves=curves, gallery=pictures, search=told.search, effects=told.effects, cost=cost,
         outlook=outlook,
     )  # fmt: skip
+    trace = traces(readings, found, effects=frames.get("effects"), search=searched)
+    texts[f"{TABLES}/trace.csv"] = csv(trace)
     files = {name: text.encode() for name, text in texts.items()}
-    exported = exports(readings, found, frames, cost, outlook)
+    exported = exports(readings, found, frames, cost, outlook, effects=told.effects, search=told.search)
     return told, files | {f"{TABLES}/{name}": data for name, data in exported.items()}
 
 
@@ -260,4 +285,4 @@ def _replace(path: Path, data: bytes) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())

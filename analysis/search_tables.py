@@ -57,11 +57,16 @@ class Rung:
 
 @dataclass(frozen=True)
 class SearchTables:
-    """Everything about the searches of a study; the functions of this module say what each table holds."""
+    """Everything about the searches of a study; the functions of this module say what each table holds.
+
+    `ended`: which places have the values that `promised` gives the means of: `quantity` (its column), `stage`,
+    `variant`, `repeat`, `seed`, `metric`.
+    """
 
     searched: Searched
     spent: pd.DataFrame
     promised: pd.DataFrame
+    ended: pd.DataFrame
     tuned: pd.DataFrame
     rungs: list[Rung]
 
@@ -72,9 +77,10 @@ def search_tables(ledger: Ledger, search: Search, variants: Sequence[str]) -> Se
     fixed, same, unseen = _confirmed(ledger, objectives)
     asked = ledger.study.confirm
     confirmed = _worths(same, objectives) if asked and asked.sets else worth(ledger, CONFIRM, objectives)
+    ends = {"untuned": worth(ledger, FIXED, objectives), "confirmed": confirmed, "unseen": _worths(unseen, objectives)}
+    means = {name: values_at_end(places) for name, places in ends.items()}
     found = promised(
-        searched, ledger.study, variants, untuned=values_at_end(worth(ledger, FIXED, objectives)),
-        same=values_at_end(confirmed), unseen=values_at_end(_worths(unseen, objectives)),
+        searched, ledger.study, variants, untuned=means["untuned"], same=means["confirmed"], unseen=means["unseen"],
         changes=_changes(same, fixed, ledger.study),
     )  # fmt: skip
     declared = load_variants(ledger)
@@ -82,6 +88,7 @@ def search_tables(ledger: Ledger, search: Search, variants: Sequence[str]) -> Se
         searched=searched,
         spent=spent(searched.suggestions, search, variants),
         promised=found,
+        ended=_ended(ends, objectives),
         tuned=tuned_effects(
             same, fixed, contrasts(declared), repeats=search.repeats,
             metrics={key: _images(ledger.study, key) for key in objectives},
@@ -280,6 +287,15 @@ def _worths(scores: pd.DataFrame, objectives: list[str]) -> pd.DataFrame:
     has = scores[scores.groupby(["metric", "set", "image"])["value"].transform("count") > 0]
     wide = has.groupby(["variant", "repeat", "seed", "metric"])["value"].agg(lambda values: values.mean(skipna=False))
     return wide.unstack("metric").reindex(columns=objectives).reset_index()
+
+
+def _ended(ends: Mapping[str, pd.DataFrame], objectives: list[str]) -> pd.DataFrame:
+    """Return the places that have a value, one a row: `SearchTables.ended`."""
+    keys, parts = ["variant", "repeat", "seed"], []
+    for name, places in ends.items():
+        long = places.melt(keys, objectives, var_name="metric", value_name="value").dropna()
+        parts.append(long[[*keys, "metric"]].assign(quantity=name, stage=FIXED if name == "untuned" else CONFIRM))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _changes(confirmed: pd.DataFrame, untuned: pd.DataFrame, study: Study) -> dict[tuple[str, int, str], Change]:

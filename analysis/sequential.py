@@ -7,12 +7,14 @@ so the level holds whatever the looks have to do with each other. Over component
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from math import inf
+from types import MappingProxyType
 
 from analysis.errors import StatisticsError
 
-__all__ = ["LOOKS", "rejected", "schedule", "shares"]
+__all__ = ["LOOKS", "adjusted", "schedule", "shares"]
 
 LOOKS = (3, 5, 8, 12)
 """The numbers of seeds at which a study is looked at by default."""
@@ -45,23 +47,25 @@ def shares(looks: Sequence[int], most: int) -> list[float]:
     return [later - earlier for earlier, later in pairwise(reached)]
 
 
-def rejected(
-    p: Mapping[str, float], *, share: float, earlier: Collection[str] = (), declared: int, level: float = 0.05
-) -> list[str]:
-    """Return the hypotheses that are rejected at one look, smallest p first (Holm's steps).
+def adjusted(
+    p: Mapping[str, float], *, share: float, earlier: Mapping[str, float] = MappingProxyType({}), declared: int
+) -> dict[str, float]:
+    """Return for each hypothesis the least level of the family at which it is rejected by this look (Holm's steps).
 
     Args:
         p: hypothesis -> its p-value at this look, of those that are tested here.
         share: of the level, that this look may spend.
-        earlier: the hypotheses rejected at earlier looks.
+        earlier: what the look before returned. What is rejected at a level then makes room for others at that level.
         declared: the number of hypotheses declared together. One that is tested no more without having been rejected
             (since its component was decided otherwise) still counts.
-        level: of the whole family, over all looks.
     """
-    open_ = declared - len(earlier)
-    found = list[str]()
-    for name in sorted((one for one in p if one not in earlier), key=p.__getitem__):
-        if p[name] >= level * share / (open_ - len(found)):
-            break
-        found.append(name)
+    found, reached = dict[str, float](), 0.0
+    open_ = dict.fromkeys([*earlier, *p])
+    while open_:
+        left = declared - len(found)
+        levels = {name: min(earlier.get(name, inf), left * p.get(name, inf) / share) for name in open_}
+        first = min(levels, key=levels.__getitem__)
+        reached = max(reached, levels[first])
+        found[first] = min(reached, 1.0)
+        del open_[first]
     return found

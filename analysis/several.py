@@ -5,22 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from analysis.basis import BELOW, basis, unchosen, waiting
 from analysis.errors import StudyError
 from analysis.ledger import Ledger, StudyLike, open_ledger
 from analysis.schema import BASELINE, FIXED
 from analysis.stages import verdict_stage
-from analysis.tables import read, verdict_table
+from analysis.suggestions import read_search
+from analysis.tables import Readings, Tables, read, tables
+from analysis.wording import margin
 
-__all__ = ["apart", "load_together", "named", "side_by_side"]
+__all__ = ["Side", "apart", "load_together", "named", "side_by_side", "sides"]
 
 SHOWN = (
     "variant", "compared_to", "component", "estimand", "metric", "difference", "low", "high", "p_adjusted", "effect",
-    "seeds", "images", "verdict", "note", "why", "sentence",
+    "seeds", "images", "n_failed", "verdict", "note", "why", "unlocked", "sentence",
 )  # fmt: skip
+JUDGED_BY = ("stage", "observation", "images_are", "margin")
 PATHS = 3
 """The most settings that a sentence names."""
 
@@ -48,36 +53,79 @@ def load_together(load: Callable[[Ledger], pd.DataFrame], studies: Sequence[Stud
     return table[["study", *(column for column in table if column != "study")]]
 
 
-def side_by_side(ledgers: Mapping[str, Ledger]) -> pd.DataFrame:
-    """Return the verdicts of several studies on their primary metrics, a row for each comparison of each study.
+@dataclass(frozen=True)
+class Side:
+    """One of several studies.
 
-    Columns: `study`; those of `SHOWN`, as of `analysis.tables.verdict_table`; and `apart`: why the row must not be
-    pooled with those of the first study, empty if nothing speaks against it. A study without comparisons has one row,
-    whose `why` says so.
+    Args:
+        readings: of the stage that is judged.
+        tables: computed from them.
+        waits: why there are no verdicts yet; empty if there are.
+        basis: what verdicts after a search compare.
+        apart: why its verdicts are not those of the first study; empty if nothing speaks against it.
+    """
+
+    readings: Readings
+    tables: Tables
+    waits: str
+    basis: str
+    apart: str
+
+    @property
+    def nothing(self) -> str:
+        """Why there is no row of a comparison; empty if there are rows."""
+        if self.waits:
+            return self.waits.rstrip(".")
+        judged = (self.tables.verdicts["role"] == "primary").any()
+        return "" if judged else "the study declares no comparison"
+
+
+def sides(ledgers: Mapping[str, Ledger]) -> dict[str, Side]:
+    """Return what each of several studies says, as its own report does.
 
     Args:
         ledgers: open, by name.
     """
+    whys = apart(ledgers, verdicts=True)
+    return {name: _side(ledger, whys[name]) for name, ledger in ledgers.items()}
+
+
+def side_by_side(found: Mapping[str, Side]) -> pd.DataFrame:
+    """Return the verdicts of several studies on their primary metrics, a row for each comparison of each study.
+
+    Columns: `study`; those of `SHOWN`, as of `analysis.tables.verdict_table`; what the verdict rests on: `stage`,
+    `observation` (a `seed`, or a `repeat` of the search), `images_are` (`these` or a `sample`) and `margin` (in the
+    metric's unit); and `apart`: why the row must not be read, or pooled, with those of the first study, empty if
+    nothing speaks against it. A study without comparisons, or whose verdicts wait, has one row, whose `why` says so.
+
+    Args:
+        found: by name, from `sides`.
+    """
     parts = []
-    for (name, ledger), why in zip(ledgers.items(), apart(ledgers).values(), strict=True):
-        table = verdict_table(read(ledger, verdict_stage(ledger.study)))
+    for name, side in found.items():
+        study, table = side.readings.study, side.tables.verdicts
         rows = table.loc[table["role"] == "primary"].reindex(columns=list(SHOWN))
-        if rows.empty:
-            nothing = {"metric": ledger.study.primary, "why": "the study declares no comparison"}
-            rows = pd.DataFrame([nothing], columns=list(SHOWN))
-        parts.append(rows.astype(object).assign(study=name, apart=why))
-    return pd.concat(parts, ignore_index=True)[["study", *SHOWN, "apart"]].infer_objects()
+        if side.nothing:
+            rows = pd.DataFrame([{"metric": study.primary, "why": side.nothing}], columns=list(SHOWN))
+        rests_on = (side.readings.stage, side.readings.unit, study.images, study.matters.get(study.primary))
+        rows = rows.astype(object).assign(**dict(zip(JUDGED_BY, rests_on, strict=True)))
+        parts.append(rows.assign(study=name, apart=side.apart))
+    return pd.concat(parts, ignore_index=True)[["study", *SHOWN, *JUDGED_BY, "apart"]].infer_objects()
 
 
-def apart(ledgers: Mapping[str, Ledger]) -> dict[str, str]:
+def apart(ledgers: Mapping[str, Ledger], *, verdicts: bool = False) -> dict[str, str]:
     """Return for each study why its scores must not be pooled with the first one's; empty if nothing speaks against it.
 
     Compared are the images, the trainer with its results version, the primary metric, over how many evaluations a
-    score is the mean, and the full model's settings.
+    score is the mean, the stage that is judged, and the full model's settings.
+
+    Args:
+        ledgers: open, by name.
+        verdicts: whether to compare, too, what turns equal scores into other verdicts: margin, and images meant.
     """
     facts = {name: _facts(ledger) for name, ledger in ledgers.items()}
-    first = next(iter(facts.values()), {})
-    return {name: "; ".join(_differences(one, first)) for name, one in facts.items()}
+    first, texts = next(iter(facts.values()), {}), _FACTS | (_RULES if verdicts else {})
+    return {name: "; ".join(_differences(one, first, texts)) for name, one in facts.items()}
 
 
 def named(ledgers: Sequence[Ledger]) -> dict[str, Ledger]:
@@ -102,7 +150,21 @@ _FACTS = {
     "version": "another version of the trainer: {0}, not {1}",
     "primary": "another primary metric: {0}, not {1}",
     "at": "scores over the last {0} evaluations, not {1}",
+    "stage": "judged in the stage {0}, not {1}",
 }
+_RULES = {
+    "margin": "another margin: {0}, not {1}",
+    "images_are": "verdicts on {0}, not on {1}",
+}
+
+
+def _side(ledger: Ledger, why: str) -> Side:
+    study = ledger.study
+    readings = read(ledger, verdict_stage(study))
+    choices = read_search(ledger).choices if study.search else None
+    lacking = {} if choices is None else unchosen(choices)
+    waits = "" if choices is None else waiting(study, readings.plan, choices).removesuffix(BELOW)
+    return Side(readings, tables(readings, lacking), waits, basis(readings), why)
 
 
 def _facts(ledger: Ledger) -> dict[str, Any]:
@@ -121,12 +183,15 @@ def _facts(ledger: Ledger) -> dict[str, Any]:
         "version": ", ".join(version for (version,) in versions) or "not recorded",
         "primary": study.primary,
         "at": study.at,
+        "stage": verdict_stage(study),
+        "margin": margin(study) or "none",
+        "images_are": "images like these" if study.images == "sample" else "these images",
         "settings": _flat(json.loads(settings[0])) if settings else {},
     }
 
 
-def _differences(one: Mapping[str, Any], first: Mapping[str, Any]) -> list[str]:
-    found = [text.format(one[key], first[key]) for key, text in _FACTS.items() if one[key] != first[key]]
+def _differences(one: Mapping[str, Any], first: Mapping[str, Any], texts: Mapping[str, str]) -> list[str]:
+    found = [text.format(one[key], first[key]) for key, text in texts.items() if one[key] != first[key]]
     mine, other = one["settings"], first["settings"]
     paths = sorted(path for path in mine.keys() | other.keys() if mine.get(path) != other.get(path))
     if paths:

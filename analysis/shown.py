@@ -40,7 +40,7 @@ class Verdict:
     sentence: str
     bound: str
     mark: str = ""
-    """`exploratory` if it rests on what was changed after the first trial."""
+    """`exploratory` if it rests on what was changed after the first trial, `interim` until all planned seeds end."""
 
 
 @dataclass(frozen=True)
@@ -131,15 +131,20 @@ def verdicts(readings: Readings, tables: Tables) -> list[Verdict]:
             component=(row["component"] or row["variant"]).replace("_", " "),
             verdict=row["verdict"] or "no verdict",
             estimate=wording.estimate(row, decimals),
-            p=wording.p_value(row["p_adjusted"]) + (" (exploratory)" if row["unlocked"] else ""),
+            p=wording.deciding_p(row) + (f" ({_mark(row, readings)})" if _mark(row, readings) else ""),
             effect=number(row["effect"], 1, signed=True),
             seeds=row["seeds"],
             sentence=row["sentence"],
             bound=wording.bound(row, readings.study, decimals=decimals),
-            mark="exploratory" if row["unlocked"] else "",
+            mark=_mark(row, readings),
         )
         for row in rows
     ]
+
+
+def _mark(row: Mapping[Any, Any], readings: Readings) -> str:
+    interim = readings.interim and row["verdict"]
+    return ", ".join([*(["exploratory"] if row["unlocked"] else []), *(["interim"] if interim else [])])
 
 
 def groups(readings: Readings, tables: Tables) -> list[Group]:

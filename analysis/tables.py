@@ -16,11 +16,11 @@ from analysis.effects_tables import Effects, effects_of
 from analysis.effects_wording import said
 from analysis.failures import ENDINGS, UNTOUCHED, outcomes, scored_as_input
 from analysis.frames import load_events, load_images, load_looks, load_references, load_runs, load_trials, load_variants
-from analysis.ledger import Ledger, Study, StudyLike, open_ledger
+from analysis.ledger import Ledger, Study, StudyLike, damaged, open_ledger
 from analysis.records import Records, read_records
-from analysis.schema import CONFIRM, DIVERGED, FAILED
+from analysis.schema import CONFIRM, DIVERGED, FAILED, PLANNED, RUNNING
 from analysis.stages import Unit, averaged, judged, unit_of, verdict_stage
-from analysis.wording import digits, exploratory, sentence, unlocked
+from analysis.wording import digits, ended, exploratory, sentence, unlocked
 
 __all__ = [
     "Readings",
@@ -71,6 +71,11 @@ class Readings:
         return unit_of(self.study, self.stage)
 
     @property
+    def found(self) -> str:
+        """What a verdict is limited to where each variant was searched once, with a comma; else nothing."""
+        return "for the settings found, " if self.stage == CONFIRM and self.unit == "seed" else ""
+
+    @property
     def judged(self) -> pd.DataFrame:
         """The scores as `analysis.judge` takes them."""
         return judged(self.images, self.unit)
@@ -100,14 +105,27 @@ class Readings:
         """The comparisons beside a family of effects: those of no component, such as the placebo."""
         return [one for one in contrasts(self.variants) if not one.component] if self.effects else []
 
+    @property
+    def interim(self) -> str:
+        """Say how many of the planned seeds have ended, while some have not; nothing once all have, or with looks.
+
+        Whoever stops when a verdict pleases errs more often than the level says, so it holds for all planned seeds
+        alone. Looks have paid for it (`analysis.looks`).
+        """
+        open_seeds = self.trials.loc[self.trials["state"].isin([PLANNED, RUNNING]), self.unit].nunique()
+        if self.study.looks or not open_seeds:
+            return ""
+        planned = self.trials[self.unit].nunique()
+        ended = f"{planned - open_seeds} of {planned} {self.unit}s have ended in every variant"
+        return f"interim: {ended}; the level holds for the {planned} planned"
+
     def over_looks(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return a family's rows on the primary metric with what holds over all looks; see `analysis.looks.verdicts`.
 
         Args:
             table: of `families`; of effects with the component as `variant`.
         """
-        direction = self.study.metric(self.study.primary).higher_is_better
-        told = looks.verdicts(table, self.looks, at=self.study.looks, higher_is_better=direction)
+        told = looks.verdicts(table, self.looks, at=self.study.looks)
         if "estimand" in table:  # an effect rests on all variants, which are trained on until every effect is decided
             return told.assign(n_failed=table["n_failed"])
         return told
@@ -122,15 +140,23 @@ class Tables:
 
 
 def read(ledger: Ledger, stage: str) -> Readings:
-    """Read one stage of a study."""
+    """Read one stage of a study.
+
+    Raises:
+        StudyError: if the ledger is damaged.
+    """
     trials, images, events = load_trials(ledger), load_images(ledger, stage=stage), load_events(ledger)
+    variants = load_variants(ledger)
+    strange = sorted(set(trials.loc[trials["stage"] == stage, "variant"]) - set(variants["name"]))
+    if strange:
+        raise damaged(ledger.folder / "ledger.db", f"there are trials of {strange[0]!r}, but no such variant")
     confirm = ledger.study.confirm if stage == CONFIRM else None
     references = load_references(ledger, digest=confirm.digest if confirm else None)
     images, references = (_of_judged_sets(frame, ledger.study, stage) for frame in (images, references))
     return Readings(
         study=ledger.study,
         stage=stage,
-        variants=load_variants(ledger),
+        variants=variants,
         runs=load_runs(ledger),
         looks=load_looks(ledger),
         plan=trials,
@@ -217,7 +243,9 @@ def verdict_table(readings: Readings, unchosen: Mapping[str, str] = MappingProxy
     `bound_difference`, `bound_low`, `bound_high`: the primary difference if every trial that diverged or failed is
     scored as the untouched input, where there is such a trial. Where effects are the family (`Readings.effects`),
     `variant` is the component, `compared_to` empty, and `estimand`, `aliases` and `sampling` stand beside. `unlocked`:
-    what was changed after the first trial of what a primary row rests on; its verdict is exploratory then.
+    what was changed after the first trial of what a primary row rests on; its verdict is exploratory then. A `note`
+    and the sentence say so where planned seeds have not ended yet (`Readings.interim`). `n_failed`: the pairs of seeds
+    (of an effect: the trainings) of which a trial diverged or failed; what is still to be trained is none.
     """
     study, effects = readings.study, readings.effects
     primary = study.metric(study.primary)
@@ -228,16 +256,21 @@ def verdict_table(readings: Readings, unchosen: Mapping[str, str] = MappingProxy
             lacks |= table["difference"].isna() & table["why"].str.split().map(lambda words, name=name: name in words)
         table["why"] = table["why"].mask(lacks, f"the search of {name} chose nothing ({why})")
     decimals, sizes = metric_digits(readings, primary.key), (len(readings.family), len(readings.controls))
+    options = {"unit": readings.unit, "over": readings.found}
     table["sentence"] = [
-        said(row, effects, decimals=decimals, unit=readings.unit)
+        said(row, effects, decimals=decimals, **options)
         if effects and place < sizes[0]
-        else sentence(row, study, decimals=decimals, family=sizes[bool(effects)], unit=readings.unit)
+        else sentence(row, study, decimals=decimals, family=sizes[bool(effects)], **options)
         for place, row in enumerate(table.to_dict("records"))
     ]
     changes = [unlocked(row, study) for row in table.to_dict("records")]
     table["sentence"] += [
         exploratory(text) if known else "" for text, known in zip(changes, table["p"].notna(), strict=True)
     ]
+    if readings.interim:
+        table["sentence"] += np.where(table["verdict"] != "", ended(readings.interim), "")
+        notes = [f"{note}; {readings.interim}" if note else readings.interim for note in table["note"]]
+        table["note"] = table["note"].where(table["verdict"] == "", notes)
     table = table.assign(role="primary", **_bound(readings), unlocked=changes)
     others = [_exploratory(readings, key) for key in _measured(readings) if key != primary.key]
     table = pd.concat([table, *others], ignore_index=True)
@@ -302,16 +335,16 @@ def _measured_whole(readings: Readings) -> list[str]:
 
 def _whole_summary(trials: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
     """Return mean, sd and number over seeds, by variant, of what trials have as a whole."""
-    groups = trials.astype(dict.fromkeys(metrics, float)).groupby("variant")[metrics]
+    groups = _finite(trials, metrics).groupby("variant")[metrics]
     return pd.concat([groups.mean(), groups.std().add_suffix(" sd"), groups.count().add_suffix(" n")], axis=1)
 
 
 def _summary(scores: pd.DataFrame, metrics: list[str], name: str) -> pd.DataFrame:
     """Return mean, sd and number of the seeds' means over images, by `name` and set.
 
-    An image on which no row has a metric does not take part; a seed that lacks any other image has no mean.
+    An image on which no row has a finite score does not take part; a seed that lacks one on any other has no mean.
     """
-    scores = scores.reindex(columns=[name, "set", "image", "seed", *metrics]).astype(dict.fromkeys(metrics, float))
+    scores = _finite(scores.reindex(columns=[name, "set", "image", "seed", *metrics]), metrics)
     by = [name, "set"]
     expected = scores.groupby(["set", "image"])[metrics].transform("count") > 0
     holes = (scores[metrics].isna() & expected).groupby([scores[key] for key in (*by, "seed")]).any()
@@ -320,6 +353,12 @@ def _summary(scores: pd.DataFrame, metrics: list[str], name: str) -> pd.DataFram
     parts: list[pd.DataFrame] = [means.mean(), means.std().add_suffix(" sd"), means.count().add_suffix(" n")]
     counts = scores.groupby(by).agg(seeds=("seed", "nunique"), images=("image", "nunique"))
     return pd.concat([*parts, counts], axis=1)
+
+
+def _finite(frame: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
+    """Return a frame with NaN for what is infinite of these metrics: it has no mean."""
+    values = frame[metrics].astype(float)
+    return frame.assign(**values.where(np.isfinite(values)))
 
 
 def _endings(trials: pd.DataFrame, variants: list[str]) -> pd.DataFrame:
@@ -334,7 +373,8 @@ def _exploratory(readings: Readings, key: str) -> pd.DataFrame:
     kept = ["variant", "compared_to", "component", "present", "difference", "low", "high", "effect", "seeds", "images"]
     why = table["why"].where(table["low"].isna(), "exploratory: an interval for itself, no verdict")
     kept += [name for name in ("estimand", "aliases", "sampling") if name in table]
-    return table[[*kept, "scenes", "n_failed", "partial", "deviation"]].assign(metric=key, role="exploratory", why=why)
+    kept += ["scenes", "n_failed", "partial", "deviation", "left_out"]
+    return table[kept].assign(metric=key, role="exploratory", why=why)
 
 
 def _judged(readings: Readings, images: pd.DataFrame, metric: str, *, verdicts: bool) -> pd.DataFrame:
@@ -345,7 +385,20 @@ def _judged(readings: Readings, images: pd.DataFrame, metric: str, *, verdicts: 
     found = families(readings, images, metric, verdicts=verdicts)
     if verdicts and readings.study.looks:
         found = [readings.over_looks(table) for table in found]
-    return pd.concat(found, ignore_index=True)
+    table = pd.concat(found, ignore_index=True)
+    return table.assign(n_failed=_broken(readings, table))
+
+
+def _broken(readings: Readings, table: pd.DataFrame) -> list[int]:
+    """Return how many pairs of seeds lost a trial that diverged or failed; of an effect, the trainings of all runs."""
+    broken = readings.trials[readings.trials["state"].isin([DIVERGED, FAILED])]
+
+    def count(variant: str, compared_to: str) -> int:
+        pair = [variant, compared_to] if compared_to else list(readings.runs.index)
+        own = broken[broken["variant"].isin(pair)]
+        return len(own.drop_duplicates(["repeat", "seed"]) if compared_to else own)
+
+    return [count(*pair) for pair in zip(table["variant"], table["compared_to"], strict=True)]
 
 
 def _bound(readings: Readings) -> dict[str, Any]:

@@ -8,17 +8,19 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.comparison import LEVEL, Contrast, contrasts
+from analysis.comparison import BELOW, LEVEL, Contrast, contrasts
+from analysis.cube import ABSENT
 from analysis.ledger import QUALITY, Study
 from analysis.outlook import Reach, reached
 from analysis.schema import BASELINE, DECIDED
 
 __all__ = [
-    "FULL", "bound", "brightening", "counted", "defect", "defects", "digits", "estimate", "event", "events",
-    "exploratory", "first_steps", "interval", "label", "labels", "listed", "margin", "models", "number", "p_value",
-    "question", "saved", "seeds_reached", "sentence", "share", "unlocked",
+    "EQUIVALENCE", "FULL", "bound", "brightening", "counted", "deciding_p", "defect", "defects", "digits", "ended",
+    "estimate", "event", "events", "exploratory", "first_steps", "interval", "label", "labels", "listed", "margin",
+    "models", "number", "p_value", "question", "saved", "seeds_reached", "sentence", "share", "unlocked",
 ]  # fmt: skip
 
+EQUIVALENCE = "p (equivalence) is that of the two tests that place the difference within the margin."
 FULL, BARE = "full model", "bare model"
 DEFECTS = {
     "colour": "How far the colours lie from the reference\u2019s or, without one, from the input\u2019s, lightness "
@@ -63,6 +65,13 @@ def share(low: float, high: float) -> str:
 def p_value(p: float) -> str:
     """Return a p-value as text."""
     return "< 0.001" if p < 0.001 else number(p, 3)
+
+
+def deciding_p(row: Mapping[Any, Any]) -> str:
+    """Return the adjusted p that a verdict rests on; marked where it is that of being equivalent, not of differing."""
+    if row["verdict"] == "equivalent" and isfinite(row["p_equivalent_adjusted"]):
+        return f"{p_value(row['p_equivalent_adjusted'])} (equivalence)"
+    return p_value(row["p_adjusted"])
 
 
 def estimate(row: Mapping[Any, Any], decimals: int) -> str:
@@ -141,8 +150,8 @@ def margin(study: Study) -> str:
 
 def bound(row: Mapping[Any, Any], study: Study, *, decimals: int) -> str:
     """Say what a primary difference becomes if trials that broke down score as the untouched input; else nothing."""
-    if not isfinite(row["bound_difference"]):
-        return ""
+    if not isfinite(row["bound_difference"]) or (row["seeds"] == 0 and row["bound_difference"] == 0):
+        return ""  # where all of both broke down, it is the untouched input less itself
     change = _quantity(row["bound_difference"], study, decimals=decimals, signed=True)
     reach = interval(row["bound_low"], row["bound_high"], decimals=decimals)
     reach = f" ({reach})" if isfinite(row["bound_low"]) else ""
@@ -163,7 +172,13 @@ def sentence(
         over: what the difference is an average over, where it is one, with a comma.
     """
     lacks = f" In {row['partial']} of {counted(row['seeds'], unit)} a seed is missing." if row["partial"] else ""
-    return _said(row, study, decimals=decimals, family=family, unit=unit, over=over) + _looked(row, study) + lacks
+    text = _said(row, study, decimals=decimals, family=family, unit=unit, over=over) + _looked(row, study) + lacks
+    return text + (ended(row["why"]) if row["verdict"] and row["deviation"] == 0 else "") + ended(row["left_out"])
+
+
+def ended(text: str) -> str:
+    """Return a part of a sentence as one of its own that follows another; nothing of nothing."""
+    return f" {text[0].upper()}{text[1:]}{'' if text.endswith('?') else '.'}" if text else ""
 
 
 def _looked(row: Mapping[Any, Any], study: Study) -> str:
@@ -206,31 +221,50 @@ def _said(row: Mapping[Any, Any], study: Study, *, decimals: int, family: int, u
     contrast = Contrast(row["variant"], row["compared_to"], row["component"], row["present"])
     thing = _spaced(contrast.component or contrast.variant)
     if not row["verdict"]:
-        return f"No verdict on {thing}: {row['why']}."
+        return f"No verdict on {thing}: {_reason(row['why'], contrast)}."
     opening = f"{_subject(contrast)}, {over}{study.metric(study.primary).name} {_where(row, study)}"
     low, high, difference = row["low"], row["high"], row["difference"]
     against = "" if contrast.compared_to in ("", BASELINE) else f" against {_spaced(contrast.compared_to)}"
     if row["verdict"] in ("helps", "hurts"):
         verb = "rises" if difference > 0 else "falls"
         near, far = sorted((abs(low), abs(high)))
-        crosses = low <= 0 <= high  # of a look's verdict, if trainings came later
+        crosses = low <= 0 <= high  # of a look's verdict alone
         reach = (
             interval(low, high, decimals=decimals) if crosses else interval(near, far, decimals=decimals, signed=False)
         )
         change = f"{verb} by {_quantity(abs(difference), study, decimals=decimals)} ({reach})"
-        later = ", by what that look saw: trainings came later" if crosses else ""
+        later = f", by what that look saw{_since(row)}" if crosses else ""
         return f"{opening} {change}{against}: {thing} {row['verdict']}{later}."
     reach = interval(low, high, decimals=decimals)
     change = f"changes by {_quantity(difference, study, decimals=decimals, signed=True)} ({reach})"
-    if row["verdict"] == "equivalent" and row["note"]:
-        return f"{opening} {change}{against}: {row['note']} of {margin(study)}, so {thing} makes none that matters."
     if row["verdict"] == "equivalent":
-        found = f"inside the margin of {margin(study)}: {thing} makes no difference that matters"
-        return f"{opening} {change}{against}, {found}."
+        found = f"{thing} makes no difference that matters"
+        if row["p_equivalent"] >= LEVEL:  # it rests on a look's recorded verdict alone
+            seen = f"inside the margin of {margin(study)} by what that look saw{_since(row)}"
+            return f"{opening} {change}{against}: {seen}."
+        past = max(abs(low), abs(high)) > study.matters[study.primary]
+        tests = " (as its 90 % interval shows, which the two tests use)" if past else ""
+        if row["note"] == BELOW:
+            return f"{opening} {change}{against}: {BELOW} of {margin(study)}{tests}, so {found}."
+        return f"{opening} {change}{against}, inside the margin of {margin(study)}{tests}: {found}."
     doubt = f" among {counted(family, 'comparison')}" if row["p"] < LEVEL and family > 1 else ""
     if study.looks:
         doubt = " at the share of the level that the looks may spend" if row["p"] < LEVEL else ""
     return f"{opening} {change}{against}: undecided{doubt}. {_outlook(row, study, family=family, unit=unit)}."
+
+
+def _since(row: Mapping[Any, Any]) -> str:
+    """Say that the seeds after a look do not bear out what it saw; nothing if none came."""
+    return f"; all {row['seeds']} seeds no longer say so" if row["seeds"] > (row.get("look") or 0) else ""
+
+
+def _reason(why: str, contrast: Contrast) -> str:
+    """Return a reason with the names that readers know the variants by."""
+    if not why.startswith(ABSENT):
+        return why
+    base = contrast.compared_to
+    names = {base: FULL if base == BASELINE else _spaced(base), contrast.variant: label(contrast)}
+    return ABSENT + " and of ".join(f"“{names.get(one, one)}”" for one in why[len(ABSENT) :].split(" and of "))
 
 
 def brightening(table: pd.DataFrame, study: Study) -> str:

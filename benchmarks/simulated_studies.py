@@ -14,7 +14,7 @@ from scipy import stats
 from analysis.comparison import compare
 from analysis.factorial import effect_weights, fractional
 from analysis.linear import Runs, contrast
-from analysis.sequential import LOOKS, rejected, shares
+from analysis.sequential import LOOKS, adjusted, shares
 from analysis.statistics import Images, holm, paired
 
 __all__ = [
@@ -290,13 +290,14 @@ def _steps(
 
 def looked_one_by_one(d: Floats, margin: float) -> tuple[set[int], set[int]]:
     """Return what the project's own functions decide about one study, components x seeds x images."""
-    differs, equivalent = set[str](), set[str]()
+    differs, equivalent = dict[str, float](), dict[str, float]()
     for look, share in zip(LOOKS, shares(LOOKS, d.shape[1]), strict=True):
         own = {str(place): paired(one[:look]) for place, one in enumerate(d)}
-        own = {name: one for name, one in own.items() if name not in differs | equivalent}
+        own = {name: one for name, one in own.items() if min(differs.get(name, 1.0), equivalent.get(name, 1.0)) >= 0.05}
         p = {name: one.p() for name, one in own.items()}
         p_equivalent = {name: one.p_equivalent(margin) for name, one in own.items()}
-        new = set(rejected(p, share=share, earlier=differs, declared=COMPONENTS))
-        equivalent |= set(rejected(p_equivalent, share=share, earlier=equivalent, declared=COMPONENTS))
-        differs |= new
-    return set(map(int, differs)), set(map(int, equivalent))
+        differs = adjusted(p, share=share, earlier=differs, declared=COMPONENTS)
+        equivalent = adjusted(p_equivalent, share=share, earlier=equivalent, declared=COMPONENTS)
+    return {int(name) for name in differs if differs[name] < 0.05}, {
+        int(name) for name in equivalent if equivalent[name] < 0.05
+    }

@@ -19,6 +19,11 @@ __all__ = ["changed", "deviations", "digest", "exploratory", "locked"]
 FREE = ("resources", "tracking", "budget", "keep", "reference")
 """Sections that change no result and no verdict."""
 
+HOURS = "budget.hours"
+"""The one setting of these that is not free: it decides how many of the planned seeds there are. A change is listed as
+a deviation, but is no part of the lock: with more hours a study that was cut off goes on, and once every planned seed
+has ended there are as many as were locked. Until then the report marks each verdict as interim, whatever the hours."""
+
 SETTINGS = ("train", "components", "variants")
 """Sections that hold settings of the trainer."""
 
@@ -149,7 +154,8 @@ def _change(old: Mapping[str, Any], new: Mapping[str, Any], path: str) -> str:
         return f"{path}: added, {_shown(new[path])}"
     if path not in new:
         return f"{path}: removed, it was {_shown(old[path])}"
-    return f"{path}: {_shown(old[path])} became {_shown(new[path])}"
+    why = ": how many seeds there are was decided after the first trial" if path == HOURS else ""
+    return f"{path}: {_shown(old[path])} became {_shown(new[path])}{why}"
 
 
 _BETTER = {True: "higher", False: "lower", None: "neither"}
@@ -157,7 +163,9 @@ _BETTER = {True: "higher", False: "lower", None: "neither"}
 
 def _free(path: str, same_images: bool) -> bool:
     parts = path.split(".")
-    return parts[0] in FREE or (same_images and parts[0] == "data" and parts[-1] in ("low", "normal"))
+    if parts[0] in FREE:
+        return path != HOURS
+    return same_images and parts[0] == "data" and parts[-1] in ("low", "normal")
 
 
 def _emptied(old: Mapping[str, Any], new: Mapping[str, Any], path: str) -> bool:

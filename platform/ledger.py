@@ -184,6 +184,10 @@ class Ledger:
         """Whether any trial of this study was ever started."""
         return self.db.execute("SELECT 1 FROM attempt LIMIT 1").fetchone() is not None
 
+    def has_checkpoints(self) -> bool:
+        """Whether any step of any trial left a checkpoint that was not found to be damaged."""
+        return self.db.execute("SELECT 1 FROM step WHERE checkpoint IS NOT NULL LIMIT 1").fetchone() is not None
+
     # --- looks -----------------------------------------------------------------------------------------------
 
     def looked(self) -> list[Looked]:

@@ -132,13 +132,21 @@ def find_experiment(client: MlflowClient, uri: str, *, name: str, facts: Facts) 
 
 
 def _move(store: Path, experiment_id: str, old: str, new: str) -> None:
-    """Let an experiment and its runs name another folder of artifacts; MLflow has no call for that."""
+    """Let an experiment and its runs name the folder that their artifacts came along to, beside a store that was moved.
+
+    MLflow has no call for that. If none of them came along, the store was not moved with them: all stays as it is; and
+    a run stays whose artifacts lie in the old folder alone.
+    """
     with closing(sqlite3.connect(store, timeout=20)) as db, db:
+        query = "SELECT run_uuid FROM runs WHERE experiment_id = ? AND substr(artifact_uri, 1, ?) = ?"
+        runs = [run for (run,) in db.execute(query, (experiment_id, len(old) + 1, f"{old}/"))]
+        came = {run for run in runs if Path(new, run).is_dir()}
+        if not came:
+            return
         db.execute("UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (new, experiment_id))
-        moved = "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) WHERE experiment_id = ? "
-        db.execute(
-            f"{moved} AND substr(artifact_uri, 1, ?) = ?",
-            (new, len(old) + 1, experiment_id, len(old) + 1, f"{old}/"),
+        db.executemany(
+            "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) WHERE run_uuid = ?",
+            [(new, len(old) + 1, run) for run in runs if run in came or not Path(old, run).is_dir()],
         )
 
 

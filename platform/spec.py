@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
+from analysis.factorial import FEWEST_ORDERS
 from analysis.schema import CONFIRM
 from analysis.sequential import schedule
 from platform.errors import shown
@@ -38,12 +39,12 @@ def _design(value: Any) -> Any:
             return {"fractional": resolution}
     if isinstance(value, dict) and list(value) == ["orders"]:
         count = value["orders"]
-        if isinstance(count, int) and not isinstance(count, bool) and 2 <= count <= MOST_ORDERS:
+        if isinstance(count, int) and not isinstance(count, bool) and FEWEST_ORDERS <= count <= MOST_ORDERS:
             return value
     if not (isinstance(value, str) and value in DESIGNS):
         raise ValueError(
-            f"expected {', '.join(DESIGNS)}, {{fractional: III}} (or IV, V) or {{orders: N}} (N from 2 to "
-            f"{MOST_ORDERS}), got {shown(value)}"
+            f"expected {', '.join(DESIGNS)}, {{fractional: III}} (or IV, V) or {{orders: N}} (N from "
+            f"{FEWEST_ORDERS} to {MOST_ORDERS}), got {shown(value)}"
         )
     return value
 
@@ -222,11 +223,12 @@ class Spec(Section):
         if self.design == "factorial" and 2**count > MOST_VARIANTS:
             raise ValueError(
                 f"design: a full factorial of {count} components has {2**count} variants, expected at most "
-                f"{MOST_VARIANTS}; use {{fractional: V}} or {{orders: 10}}"
+                f"{MOST_VARIANTS}; use {{fractional: V}} or {{orders: {FEWEST_ORDERS}}}"
             )
         if isinstance(self.design, dict) and (most := self.design.get("orders", 0) * (count - 1) + 2) > MOST_VARIANTS:
             raise ValueError(
-                f"design: expected at most {MOST_VARIANTS} variants, got up to {most}; ask for fewer orders"
+                f"design: expected at most {MOST_VARIANTS} variants, got up to {most}; ask for fewer orders, "
+                f"{FEWEST_ORDERS} at least, or fewer components"
             )
 
     @property

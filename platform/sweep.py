@@ -7,7 +7,9 @@ wrong; 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import errno
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -101,7 +103,10 @@ def _unwritten(error: OSError, results: Path) -> str:
     lacking = no_room(error)
     if lacking:
         return full(Path(lacking.filename).absolute().parent if lacking.filename else results, str(lacking))
-    refused = isinstance(error, PermissionError | NotADirectoryError | FileExistsError) and error.filename
+    refused = error.filename and (
+        isinstance(error, PermissionError | NotADirectoryError | FileExistsError)
+        or error.errno in (errno.ENAMETOOLONG, errno.ELOOP)
+    )
     return unwritable(Path(error.filename), error.strerror or type(error).__name__) if refused else ""
 
 
@@ -179,6 +184,7 @@ def _go_on(sweep: _Sweep) -> int:
     looks = Looking(study, ledger, planned, time.time) if study.spec.looks else None
     job = Job(study, planned, ledger, sweep.storage, lambda: 1, search, looks=looks, far=sweep.far)
     if not job.pending():
+        shutil.rmtree(sweep.storage / ".tune", ignore_errors=True)  # what a driver left that was killed at its very end
         failed, whole = len(_failed(job)), len({cell.trial for cell in job.cells})
         sweep.say(f"{name}: nothing to do, {f'{whole - failed} of' if failed else 'all'} {whole} trials have a result")
         wanted = _unscored(sweep)
@@ -211,7 +217,8 @@ def _retry(sweep: _Sweep) -> None:
     failed = [trial for trial in planned if ledger.states[trial] == FAILED]
     if failed:
         ledger.retry(failed)
-    sweep.say(f"{len(failed)} trials that FAILED are planned again" if failed else "no trial has FAILED")
+    many = "1 trial that FAILED is" if len(failed) == 1 else f"{len(failed)} trials that FAILED are"
+    sweep.say(f"{many} planned again" if failed else "no trial has FAILED")
 
 
 def _announce(sweep: _Sweep, job: Job) -> None:

@@ -52,29 +52,52 @@ def check_moved(ledger: Ledger, storage: Path) -> None:
 def claim(ledger: Ledger, storage: Path | Storage) -> None:
     """Mark a storage beyond the ledger's own folder as this study's.
 
-    Whose it is tells a mark that the ledger holds, too, also in a results folder that was moved.
+    Whose it is tells a mark that the ledger holds, too, also in a results folder that was moved. The ledger's own
+    folder needs none, but may bear that of a study which came there before.
 
     Raises:
-        SweepError: if it bears the mark of another ledger: a study of the same name, in another results folder.
+        SweepError: if it bears the mark of another ledger, a study of the same name in another results folder, or is
+            such a folder; or if what the ledger names is there no more: of a disk, say, that is not mounted.
         OSError: if a folder cannot be written to.
     """
-    if storage == ledger.folder:
-        return
-    mark = ledger.get("mark")
-    if mark is None:
+    own = storage == ledger.folder
+    place = storage.address if isinstance(storage, Storage) else storage
+    mark = str(ledger.get("mark") or "")
+    if not mark and not own:
         mark = uuid.uuid4().hex
         ledger.put({"mark": mark})
+    if isinstance(storage, Path) and not own and (storage / "ledger.db").exists():
+        raise SweepError(
+            f"--storage: {place} is the results folder of another study of this name; give another --storage"
+        )
     try:
         found = _marks(storage)
-        if not found:
+        if not found and not own:
+            _check_there(ledger, storage)
             _mark(storage, mark)
+            found = _marks(storage)
+            if found != [mark]:  # others came at the same moment
+                _unmark(storage, mark)
     except StorageError as error:
         raise SweepError(away(str(error))) from error
-    if found and mark not in found:
-        place = storage.address if isinstance(storage, Storage) else storage
+    others = [one for one in found if one != mark]
+    if others:
         raise SweepError(
             f"--storage: {place} holds the files of a study of this name in another results folder; give another "
-            f"--storage or name or, if that study is gone, delete {MARKS}/{found[0]} there"
+            f"--storage or name or, if that study is gone, delete {MARKS}/{others[0]} there"
+        )
+
+
+def _check_there(ledger: Ledger, storage: Path | Storage) -> None:
+    """Refuse a storage where the ledger has checkpoints, if nothing of any trial is there."""
+    place = storage.address if isinstance(storage, Storage) else str(storage)
+    if ledger.get("storage") != place or not ledger.has_checkpoints():
+        return
+    there = storage.names("trials") if isinstance(storage, Storage) else (storage / "trials").is_dir()
+    if not there:
+        raise SweepError(
+            f"--storage: nothing of {ledger.folder.name} is left in {place}, where its checkpoints and pictures were; "
+            "if that is not mounted, mount it; if it is gone, give another --storage"
         )
 
 
@@ -94,3 +117,10 @@ def _mark(storage: Path | Storage, mark: str) -> None:
     else:
         (storage / MARKS).mkdir(parents=True, exist_ok=True)
         (storage / MARKS / mark).touch()
+
+
+def _unmark(storage: Path | Storage, mark: str) -> None:
+    if isinstance(storage, Storage):
+        storage.delete([f"{MARKS}/{mark}"])
+    else:
+        (storage / MARKS / mark).unlink(missing_ok=True)

@@ -30,3 +30,9 @@ for (const compare of document.querySelectorAll(".compare")) {
   choose();
   compare.hidden = false;
 }
+// On a narrow screen a forest plot opens with its zero in sight, and with as many of its names as there is room for.
+for (const zero of document.querySelectorAll("#forest-zero")) {
+  const scroll = zero.closest(".scroll");
+  const beyond = zero.getBoundingClientRect().right - scroll.getBoundingClientRect().left;
+  scroll.scrollLeft = beyond - 0.8 * scroll.clientWidth;
+}

@@ -9,6 +9,7 @@ from PIL import Image
 from analysis.factorial import full
 from analysis.report import write_report
 from tests.analysis.browser import browser
+from tests.analysis.costs import add_costs
 from tests.analysis.synthetic import designed
 from tests.analysis.synthetic_search import ordinary
 
@@ -39,6 +40,11 @@ def chromium(tmp_path, *arguments):
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
 
 
+def costed(folder):
+    """Add what a sweep of today records besides: the lock on the plan, and costs."""
+    return add_costs(folder, lambda variant, seed: (8.0, 20.0 + seed, 600.0), lock={"sha256": "5e" * 32})
+
+
 @pytest.mark.parametrize("width", [1200, 360])
 def test_the_page_never_scrolls_sideways_and_shows_every_picture(make_study, tmp_path, width):
     folder = make_study(
@@ -47,7 +53,7 @@ def test_the_page_never_scrolls_sideways_and_shows_every_picture(make_study, tmp
         model=True,
         events=[("no_attention", 2, 150, "spike", "global", 9.0, "step 150: " + "y" * 300)],
     )
-    write_report(folder)
+    write_report(costed(folder))
     (folder / "frame.html").write_text(FRAME.format(width=width))
     found = chromium(tmp_path, "--virtual-time-budget=10000", "--dump-dom", (folder / "frame.html").as_uri())
     assert re.search(r"<title>(.*?)</title>", found)[1] == "0 px too wide, 0 pictures broken"
@@ -63,8 +69,9 @@ def test_the_page_of_a_search_never_scrolls_sideways(make_search, tmp_path, widt
     assert re.search(r"<title>(.*?)</title>", found)[1] == "0 px too wide, 0 pictures broken"
 
 
-def test_variants_with_long_names_leave_the_page_as_narrow_as_a_phone(make_study, tmp_path):
-    components = ("local_discriminator", "relativistic_average", "global_self_feature_preserving")
+@pytest.mark.parametrize("last", ["global_self_feature_preserving", "x" * 120])
+def test_variants_with_long_names_leave_the_page_as_narrow_as_a_phone(make_study, tmp_path, last):
+    components = ("local_discriminator", "relativistic_average", last)
     runs = designed(full(components).runs, components, len)
     write_report(make_study(variants=runs, design="factorial", components=components))
     (tmp_path / "study" / "frame.html").write_text(FRAME.format(width=360))
@@ -171,6 +178,30 @@ def test_paper_shows_no_slider_no_dark_ground_and_all_that_is_folded(make_study,
     assert tab.run("document.querySelector('.compare').offsetHeight") == 0
     assert tab.run("document.querySelector('nav').offsetHeight") == 0
     assert tab.run("[...document.querySelectorAll('details table')].every(one => one.getBoundingClientRect().height)")
+
+
+PAPER_PX = 673
+"""Of A4 between margins of 14 mm, at 96 to an inch, and a little less."""
+
+
+def test_paper_has_every_column_of_every_table(make_study, tab):
+    folder = costed(make_study())
+    write_report(folder)
+    tab.open((folder / "report" / "index.html").as_uri(), width=PAPER_PX, dark=False)
+    tab.ask("Emulation.setEmulatedMedia", media="print")
+    assert tab.run("document.querySelectorAll('table.cost thead th').length") == 9
+    widths = tab.run("[...document.querySelectorAll('table')].map(one => one.getBoundingClientRect().right)")
+    assert max(widths) <= PAPER_PX
+
+
+def test_a_phone_shows_the_zero_of_the_forest_plot_first(make_study, tab):
+    folder = make_study()
+    write_report(folder)
+    tab.open((folder / "report" / "index.html").as_uri(), width=390, dark=False, touch=True)
+    zero = "[...document.querySelectorAll('svg.forest text')].find(one => one.textContent.includes('worse'))"
+    span = f"(box => [box.left, box.right])({zero}.getBoundingClientRect())"
+    left, right = tab.run(span)
+    assert 0 < left < right < 390
 
 
 def test_headings_go_down_one_by_one_and_every_picture_and_field_has_a_name(make_study, tab):

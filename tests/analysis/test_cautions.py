@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -39,6 +40,23 @@ def test_one_seed_counts_only_what_was_completed():
 
 def test_one_image_is_one_however_many_trials_were_scored_on_it():
     assert heads(of_images=images("a", "a")) == ["One image"]
+
+
+def test_images_without_the_primary_metric_are_not_among_those_that_verdicts_speak_of():
+    assert heads(of_images=images("a", "b").assign(**{NIQE: [4.0, float("nan")]})) == ["One image"]
+
+
+def test_a_margin_below_what_a_mere_cut_moves_niqe_by_is_told():
+    small, enough = (replace(STUDY, matters={NIQE: margin}) for margin in (0.1, 0.2))
+    assert (heads(small), heads(enough)) == (["Small margin"], [])
+    assert heads(replace(small, primary="eval/psnr_db")) == []
+
+
+def test_a_verdict_is_not_said_to_be_nothing():
+    told, untold = alignment(0.15, NIQE, "hurts"), alignment(0.15, NIQE, "undecided")
+    assert "more than chance among seeds, yet no more than that" in told
+    assert "says nothing" not in told
+    assert "says nothing" in untold
 
 
 def test_random_features_are_told_of_even_one_trial():

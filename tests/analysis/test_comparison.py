@@ -142,7 +142,7 @@ def test_a_metric_that_one_image_never_has_is_judged_on_the_others():
     frame.loc[frame["image"] == "i2", "psnr"] = np.nan
     assert row(frame)["images"] == 2
     frame["psnr"] = np.nan
-    assert row(frame)["why"] == "no image has psnr"
+    assert row(frame)["why"] == "no image has a finite psnr"
 
 
 def test_an_image_missing_for_every_seed_of_one_variant_is_named():
@@ -150,7 +150,17 @@ def test_an_image_missing_for_every_seed_of_one_variant_is_named():
     frame.loc[(frame["variant"] == "no_x") & (frame["image"] == "i1"), "psnr"] = np.nan
     found = row(frame)
     assert np.isnan(found["difference"])
-    assert found["why"] == "psnr is missing for set/i1"
+    assert found["why"] == "psnr is infinite or missing for set/i1"
+
+
+@pytest.mark.parametrize("score", [np.inf, np.nan])
+def test_a_seed_that_is_left_out_is_told_with_its_image(score):
+    frame = scores({"baseline": BASELINE, "no_x": LOWER})
+    frame.loc[(frame["variant"] == "no_x") & (frame["seed"] == 2) & (frame["image"] == "i1"), "psnr"] = score
+    lost = "psnr is infinite or missing for set/i1"
+    assert row(frame)["left_out"] == f"1 seed is left out: {lost}"
+    assert row(frame, paired=False)["left_out"] == f"1 training is left out: {lost}"
+    assert row(scores({"baseline": BASELINE, "no_x": LOWER[:3]}))["left_out"] == ""  # a trial that is not completed
 
 
 def test_seeds_that_never_meet_are_no_pair():
@@ -254,11 +264,18 @@ def test_seed_differences_are_what_the_interval_is_made_of():
         (lambda frame: frame.drop(columns="psnr"), "no metric 'psnr' among the scores; there are variant, seed"),
         (lambda frame: frame.assign(stage=["fixed", "confirm"] * (len(frame) // 2)), "one stage, got fixed, confirm"),
         (lambda frame: pd.concat([frame, frame]), "some come twice"),
+        (lambda frame: frame.assign(psnr="high"), "expected numbers in the column 'psnr', got"),
     ],
 )
 def test_frames_that_cannot_be_compared_are_refused(change, message):
     with pytest.raises(StatisticsError, match=message):
         compare(change(scores({"baseline": BASELINE, "no_x": LOWER})), **PSNR)
+
+
+@pytest.mark.parametrize("margin", [-1.0, 0.0, np.nan, np.inf])
+def test_a_margin_that_is_no_difference_is_refused(margin):
+    with pytest.raises(StatisticsError, match=f"margin: expected a finite number above 0 .*, got {margin}"):
+        compare(scores({"baseline": BASELINE, "no_x": LOWER}), **PSNR, margin=margin)
 
 
 def repeated(values):

@@ -176,6 +176,19 @@ def test_sentences_say_what_is_paid_and_what_is_bought(made):
     assert " per " not in text
 
 
+def test_what_costs_nothing_is_said_once_and_a_few_parameters_are_counted(made):
+    def of(variant, seed):
+        return 8.5 - (72e-6 if variant == "no_attention" else 0), 20.0, 600.0
+
+    readings, _, table = made(of)
+    said = dict(zip(table["component"], cost_part(readings, table).sentences, strict=True))
+    assert said["attention"].startswith("Attention costs 72 parameters of the generator; it buys 1.")
+    assert said["attention"].endswith("; it costs nothing in inference, 256 x 256 px and training.")
+    nothing = "costs nothing in parameters of the generator, inference, 256 x 256 px and training; it buys"
+    assert said["global_sfp"].startswith(f"Global sfp {nothing}")
+    assert said["global_sfp"].count("nothing") == 1
+
+
 def test_every_empty_cell_of_the_table_says_why(made):
     readings, _, table = made()
     grid = cost_part(readings, table).table

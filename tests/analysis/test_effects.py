@@ -158,6 +158,33 @@ def test_drawn_orders_add_up_to_the_whole_and_carry_the_error_of_drawing():
     assert found.at["B", "sampling"] == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.parametrize(("count", "why"), [(19, "19 random orders, 20 are needed for a verdict"), (20, "")])
+def test_few_orders_have_values_and_no_verdict(count, why):
+    drawn = orders("ABCDEFG", count, seed=3)
+    runs = runs_of_orders(drawn)
+    found = attributions(made(runs, worth, seeds=3), table(runs, "ABCDEFG"), **PSNR, margin=0.5, drawn=drawn)
+    values = found[found["estimand"] == "Shapley value"]
+    assert values["low"].notna().all()
+    assert (values["verdict"] == "").all() == bool(why)
+    assert values["why"].unique().tolist() == [why]
+    assert found.query("estimand != 'Shapley value' and estimand != 'together'")["verdict"].ne("").any()
+
+
+def test_few_orders_that_hold_every_combination_are_no_sample():
+    drawn = list(permutations("AB"))
+    found = attributions(made(full("AB").runs, worth), table(full("AB").runs, "AB"), **PSNR, drawn=drawn)
+    assert found.query("estimand == 'Shapley value'")["verdict"].tolist() == ["helps", "hurts"]
+
+
+@pytest.mark.parametrize("margin", [-1.0, 0.0, np.nan, np.inf])
+def test_a_margin_that_is_none_is_refused(margin):
+    design = full("AB")
+    frame, components = made(design.runs, worth), table(design.runs, "AB")
+    for ask in (factorial_effects, attributions):
+        with pytest.raises(StatisticsError, match="margin: expected a finite number above 0"):
+            ask(frame, components, **PSNR, margin=margin)
+
+
 def test_orders_that_need_a_combination_nobody_trained_are_refused():
     design, drawn = full("ABC"), list(permutations("ABC"))
     some = table([run for run in design.runs if run != {"A", "C"}], "ABC")
@@ -188,13 +215,26 @@ def test_every_effect_that_cannot_be_estimated_says_why():
     lost = {("A", seed) for seed in range(3)}
     found = factorial_effects(made(design.runs, worth, missing=lost), table(design.runs, "AB"), **PSNR)
     assert found["difference"].notna().all()
-    assert set(found["why"]) == {"1 complete seed of A, 2 are needed for an interval"}
+    assert set(found["why"]) == {"A has 1 complete seed, 3 are needed for an interval"}
+    lost = {("A", seed) for seed in range(2)}
+    found = factorial_effects(made(design.runs, worth, missing=lost), table(design.runs, "AB"), **PSNR)
+    assert found["low"].isna().all()
+    assert set(found["verdict"]) == {""}
+    assert set(found["why"]) == {"A has 2 complete seeds, 3 are needed for an interval"}
     found = factorial_effects(made(design.runs, worth, seeds=2), table(design.runs, "AB"), **PSNR)
     assert set(found["why"]) == {"2 complete seeds, 3 are needed for an interval"}
     found = factorial_effects(made(design.runs, worth), table(design.runs, "AB"), **PSNR, images_are="sample")
     assert set(found["why"]) == {"3 scenes, 7 are needed to speak of images like these"}
     frame = made(design.runs, worth).assign(psnr=np.inf)
-    assert set(factorial_effects(frame, table(design.runs, "AB"), **PSNR)["why"]) == {"no image has psnr"}
+    assert set(factorial_effects(frame, table(design.runs, "AB"), **PSNR)["why"]) == {"no image has a finite psnr"}
+
+
+def test_a_training_that_is_left_out_of_an_effect_is_told_with_its_image():
+    design = full("AB")
+    frame = made(design.runs, lambda run: 20.0 + len(run))
+    frame.loc[(frame["variant"] == "A") & (frame["seed"] == 2) & (frame["image"] == "i1"), "psnr"] = np.inf
+    found = factorial_effects(frame, table(design.runs, "AB"), **PSNR)
+    assert set(found["left_out"]) == {"1 training is left out: psnr is infinite or missing for set/i1"}
 
 
 def test_scores_that_are_all_equal_are_no_effect_and_no_spread():

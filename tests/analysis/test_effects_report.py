@@ -2,12 +2,15 @@
 
 import re
 import sqlite3
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from analysis import load_effects, load_judged, load_runs
-from analysis.effects import ESTIMANDS
+from analysis.effects import ESTIMANDS, MAIN
+from analysis.effects_tables import Effects
+from analysis.effects_wording import method
 from analysis.factorial import fractional, full, orders, runs_of_orders
 from analysis.ledger import open_ledger
 from analysis.report import main, write_report
@@ -129,9 +132,18 @@ def test_interactions_of_a_fraction_are_named_with_what_they_cannot_be_told_from
     assert effects.loc[list(C), "verdict"].tolist() == ["helps", "helps", "helps", "hurts"]
     assert "over the combinations that were trained, PSNR" in effects.at["attention", "sentence"]
     found = page(folder).text
+    assert "Main effect What it changes, on average over the combinations that were trained." in found
+    assert "over all combinations" not in found
     assert "(or this is local sfp \u00d7 global sfp)" in found
     assert "(resolution IV) main effects are right as far as no three components or more interact" in found
     assert "Which of attention, local sfp, global sfp and relativistic matter" in found
+
+
+def test_a_fraction_of_resolution_six_says_what_its_main_effects_may_be_mistaken_for():
+    runs = pd.DataFrame([{name: int(name in run) for name in "abcdef"} for run in fractional("abcdef", 5).runs])
+    found = method(Effects(SimpleNamespace(design={"fractional": 5}), runs, MAIN))
+    said = "(resolution VI) main effects are right as far as no five components or more interact."
+    assert said in " ".join(found)
 
 
 def test_a_screening_design_has_effects_and_no_verdicts(make_study):
@@ -146,11 +158,13 @@ def test_a_screening_design_has_effects_and_no_verdicts(make_study):
 
 
 def test_of_random_orders_the_shapley_values_have_the_verdicts(make_study):
-    components, count = ("a", "b", "c", "d", "e", "f", "g"), 4
+    components, count = ("a", "b", "c", "d", "e", "f", "g"), 20
     spec = Spec(study="x", components={name: {f"x.{name}": 0} for name in components}, design={"orders": count})
     planned = [{*components} - {*one.out} for one in variants(spec)]
     assert planned == runs_of_orders(orders(components, count, seed=0))
-    made = designed(planned, components, lambda run: 15 + 1.5 * ("a" in run) + 2 * bool({"b", "c"} & run))
+    made = designed(
+        planned, components, lambda run: 15 + 1.5 * ("a" in run) - 2 * ("b" in run) + 4 * ({"b", "c"} <= run)
+    )
     folder = make_study(variants=made, design={"orders": count}, components=components, noise=0.05, pictures=False)
     effects = load_effects(folder)
     primary = effects[effects["role"] == "primary"].set_index("component")
@@ -162,8 +176,11 @@ def test_of_random_orders_the_shapley_values_have_the_verdicts(make_study):
     whole = effects.set_index("estimand").at["together", "difference"]
     assert primary["difference"].sum() == pytest.approx(whole)
     found = page(folder).text
-    assert "on average over 4 random orders of adding the components, PSNR" in found
+    assert "on average over 20 random orders of adding the components, PSNR" in found
     assert "do not lessen the error of drawing so few orders" in found
+    outlook = pd.read_csv(folder / "report" / "outlook.csv").set_index("component")
+    assert "more orders are needed" in outlook.at["b", "why"]  # more than 0.5 dB from drawing
+    assert pd.isna(outlook.at["b", "seeds_low"])
 
 
 def test_a_leave_one_out_study_keeps_its_verdicts_and_has_no_section_of_effects(make_study):
@@ -232,7 +249,8 @@ def test_after_a_search_effects_are_of_the_confirmed_settings(make_search):
     assert mains["difference"].tolist() == pytest.approx([1.0, 2.0], abs=0.02)
     found = page(folder)
     assert "For the settings found" in found.text
-    assert "With attention, on average over all combinations of the other components, PSNR on this image" in found.text
+    over = "on average over all combinations of the other components"
+    assert f"With attention, for the settings found, {over}, PSNR on this image" in found.text
 
 
 def test_a_search_that_is_not_confirmed_yet_shows_no_effects(make_search):

@@ -41,6 +41,11 @@ def test_of_a_variant_that_has_not_ended_nothing_is_known_and_the_order_is_kept(
     assert table.loc["z", ["broke_low", "broke_high"]].tolist() == [0, 1]
 
 
+def test_a_state_that_is_not_known_counts_as_unfinished():
+    table = outcomes(trials({"a": ["COMPLETED", "PAUSED", "COMPLETED"]}))
+    assert table.loc["a", ["completed", "unfinished"]].tolist() == [2, 1]
+
+
 @pytest.mark.parametrize("state", ["DIVERGED", "FAILED"])
 def test_the_bound_pairs_the_untouched_input_with_the_full_models_same_seed(state):
     ended = trials({"baseline": ["COMPLETED"] * 4, "no_x": ["COMPLETED"] * 3 + [state]})

@@ -73,10 +73,10 @@ def test_no_text_of_a_ledger_becomes_markup_of_the_page(hostile, kind):
     assert found.open == []
 
 
-ODD = "\x1b[2J[bold]:cat:"
+ODD = "\x1b[2J[bold]:cat:$\\none$"
 
 
-@pytest.mark.filterwarnings("ignore:Glyph 27")
+@pytest.mark.filterwarnings("error:Glyph")
 @pytest.mark.parametrize("kind", ["study", "search"])
 def test_no_text_of_a_ledger_drives_the_terminal(hostile, kind, capsys, monkeypatch):
     monkeypatch.setattr("tests.analysis.test_hostile_names.MARKUP", ODD)
@@ -86,7 +86,9 @@ def test_no_text_of_a_ledger_drives_the_terminal(hostile, kind, capsys, monkeypa
     assert "\\x1b[2J[bold]:cat:" in shown
     written = {path.name: path.read_text(encoding="utf-8") for path in (folder / "report").glob("*.[cm]*")}
     assert len(written) > 4
-    for text in (shown, *written.values()):
+    figures = [path.read_text(encoding="utf-8") for path in (folder / "report" / "figures").glob("*.svg")]
+    assert len(figures) > 2
+    for text in (shown, *written.values(), *figures):
         assert "\x1b" not in text
 
 

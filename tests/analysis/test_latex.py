@@ -1,17 +1,21 @@
+import json
 import re
 import shutil
+import sqlite3
 import subprocess
 
 import pytest
 
 from analysis.cost import cost_table
 from analysis.cost_shown import cost_part
+from analysis.factorial import full
 from analysis.latex import cost_tex, escape, outlook_tex, table, variants_tex, verdicts_tex
 from analysis.ledger import open_ledger
 from analysis.outlook_shown import outlook_of
+from analysis.report import write_report
 from analysis.tables import read, tables
 from tests.analysis.costs import add_costs
-from tests.analysis.synthetic import Variant
+from tests.analysis.synthetic import Variant, designed
 
 HOSTILE = (
     r"a\b{c}$d$ & #1 %x _y^z ~ <t> |u| ``q'' [1] * -- ä ß é 夜 " + "\u2212\u00b1\u202e\x07\n\\\\ \\input{/etc/passwd}"
@@ -44,14 +48,14 @@ def study(make_study):
 
 
 def compiled(folder, *texts):
-    """Compile these files with pdflatex in an article that needs booktabs alone, and return the log."""
+    """Compile these files with pdflatex in a plain article with the packages that they ask for, and return the log."""
     if shutil.which("pdflatex") is None:
         pytest.skip("pdflatex is not here: apt-get install texlive-latex-base texlive-latex-recommended")
     for number, text in enumerate(texts):
         (folder / f"part{number}.tex").write_text(text)
     body = "\n".join(rf"\input{{part{number}}}" for number in range(len(texts)))
     (folder / "paper.tex").write_text(
-        "\\documentclass{article}\n\\usepackage[margin=1in]{geometry}\\usepackage{booktabs}\n"
+        "\\documentclass{article}\n\\usepackage{booktabs,graphicx}\n"
         f"\\begin{{document}}\n{body}\n\\end{{document}}\n"
     )
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "paper.tex"]
@@ -85,7 +89,7 @@ def test_an_empty_study_has_tables_that_compile(study, make_study, tmp_path):
     ends = {(name, seed): ("PLANNED", None, None) for name in ("baseline", "no_attention") for seed in (1, 2)}
     variants = (Variant("baseline"), Variant("no_attention", component="attention", compared_to="baseline"))
     texts = files(make_study("empty", seeds=(1, 2), variants=variants, ends=ends, pictures=False))
-    assert r"No verdict on attention: no completed trial of no\_attention" in texts[1]
+    assert "No verdict on attention: no completed trial of" in texts[1]
     assert not re.search(r"\bnan\b", "".join(texts), flags=re.IGNORECASE)
     alone = files(make_study("alone", variants=(Variant("baseline"),), pictures=False))
     assert "declares no comparison" in alone[1]
@@ -116,6 +120,8 @@ def test_verdicts_have_units_intervals_p_n_and_the_lock(study):
     )
     assert f"Plan locked at the first trial: SHA-256 {'ab' * 32}." in text
     assert "A difference of less than 0.5 dB does not matter." in text
+    assert re.search(r"local sfp & equivalent & [^&]+ & [^&]+ \(equivalence\) &", text)
+    assert "p (equivalence) is that of the two tests" in text
 
 
 def test_variants_have_means_spread_units_and_n_and_a_rule_before_what_was_not_trained(study):
@@ -124,6 +130,83 @@ def test_variants_have_means_spread_units_and_n_and_a_rule_before_what_was_not_t
     assert re.search(r"full model & 4 of 4 & 14\.\d\d \$\\pm\$ 0\.\d\d &", text)
     assert "without relativistic" in text.partition("\\midrule\ninput")[0]
     assert "\\midrule\ninput &  & " in text
+
+
+def test_below_the_verdicts_stands_what_limits_them(study):
+    text = files(study(ends={("no_attention", 2): ("FAILED", "bug", "x")}))[1]
+    assert "for trying, not for conclusions" in text
+    assert "attention: Trials that broke down are left out; scored as the untouched input they would make it" in text
+    assert "Brightness{-}matched PSNR: not measured." in text
+    assert "Error of the mean luminance: +6.00" in text
+    assert "Exploratory" not in text
+
+
+def test_a_verdict_off_the_locked_plan_has_its_sentence_below_the_table(study):
+    folder = study()
+    changed = json.dumps({"attention": ["the margin was changed"]})
+    with sqlite3.connect(folder / "ledger.db") as db:
+        db.execute("INSERT INTO study VALUES ('exploratory', ?)", [changed])
+    db.close()
+    text = files(folder)[1]
+    assert text.count("Exploratory: the plan was changed after the first trial (the margin was changed)") == 1
+    assert re.search(r"attention & helps & .* \(exploratory\) &", text)
+
+
+@pytest.mark.parametrize(("verdict", "biased"), [("helps", True), ("equivalent", False)])
+def test_what_is_decided_early_is_said_to_be_biased_unless_it_is_equivalence(study, verdict, biased):
+    folder = study(seeds=(1, 2, 3))
+    with sqlite3.connect(folder / "ledger.db") as db:
+        (resolved,) = db.execute("SELECT resolved FROM spec").fetchone()
+        spec = {**json.loads(resolved), "seeds": {"start": 3, "max": 5, "looks": [3, 5]}}
+        db.execute("UPDATE spec SET resolved = ?", [json.dumps(spec)])
+        p = (0.0001, 1.0) if verdict == "helps" else (1.0, 0.0001)
+        row = (3, "no_attention", 1.0, -1.5 if biased else 0.01, *p, verdict)
+        db.execute("INSERT INTO look VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    db.close()
+    text = files(folder)[1]
+    assert "Decided: attention at 3 seeds." in text
+    assert ("What is decided early is estimated too far from zero on average." in text) == biased
+
+
+def test_every_table_has_a_label_of_its_own(make_study):
+    sets = {name: {"a": "a", "b": "b"} for name in ("LOL_v1", "LOL v1", "verdicts", "outlook")}
+    labels = re.findall(r"\\label\{([^}]*)\}", "".join(files(make_study(images=sets, pictures=False))))
+    assert len(labels) == len(set(labels)) == 7
+
+
+def test_what_is_not_known_of_a_variant_stands_below_the_outlook(study, tmp_path):
+    ends = {("no_global_sfp", seed): ("FAILED", "bug", "x") for seed in range(1, 5)}
+    texts = files(study(ends=ends))
+    rows, _, notes = texts[3].partition(r"\bottomrule")
+    assert "not known of" not in rows
+    assert re.search(r"[a-z]: not known of global", notes)
+    assert max(len(cell) for line in rows.splitlines() for cell in line.split(" & ")[1:]) < 60
+    assert "Overfull" not in compiled(tmp_path, *texts)
+
+
+def test_more_remarks_than_letters_have_marks_of_their_own(study):
+    gone = [Variant(f"no_x{n}", component=f"x{n}", compared_to="baseline") for n in range(30)]
+    ends = {(one.name, seed): ("FAILED", "bug", "x") for one in gone for seed in (1, 2, 3)}
+    there = (Variant("baseline"), Variant("no_y", component="y", compared_to="baseline"))
+    text = files(study(seeds=(1, 2, 3), variants=(*there, *gone), ends=ends))[3]
+    marks = re.findall(r"\\textsuperscript\{([^}]*)\}", text)
+    assert [marks[place] for place in (0, 25, 26, 29)] == ["a", "z", "aa", "ad"]
+    assert all(f" {mark}: " in text for mark in marks)
+
+
+def test_effects_and_searches_have_tables_that_compile(make_study, make_search, tmp_path):
+    runs = designed(full(("a", "b")).runs, ("a", "b"), lambda run: 15 + len(run))
+    crossed = make_study("crossed", variants=runs, design="factorial", components=("a", "b"), pictures=False)
+    searched = make_search(name="searched")
+    found = [write_report(folder).parent / "tables" for folder in (crossed, searched)]
+    effects, search = (found[0] / "effects.tex").read_text(), (found[1] / "search.tex").read_text()
+    assert re.search(r"a & \+1\.\d\d \{\[\}.*& helps", effects)
+    assert "Main effect: what it changes" in effects
+    assert all(word in search for word in ("what the search took", "promised and confirmed", "what tuning changes"))
+    assert "For the settings found: each variant was searched once" in (found[1] / "verdicts.tex").read_text()
+    assert not (found[0] / "search.tex").exists()
+    assert not (found[1] / "effects.tex").exists()
+    assert "Overfull" not in compiled(tmp_path, effects, search)
 
 
 def test_costs_say_below_the_table_why_nothing_is_divided(study):

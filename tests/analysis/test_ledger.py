@@ -11,6 +11,7 @@ from analysis import schema
 from analysis.errors import StudyError
 from analysis.frames import load_events, load_references, load_trials
 from analysis.ledger import Metric, open_ledger
+from analysis.report import main
 
 ROOT = Path(__file__).parents[2]
 
@@ -166,3 +167,29 @@ def test_metrics_tell_what_they_are_about(make_study):
     assert study.metric("health/margin_global").per_image is False
     assert "health/margin_global" not in study.image_keys
     assert study.metric("eval/colour_angle_deg").name == "Colour angle"
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("UPDATE study SET value = '{\"so' WHERE key = 'data'", "expected JSON, got '{\"so'"),
+        ("UPDATE trial SET settings = '{\"so' WHERE number = 1", "expected JSON, got '{\"so'"),
+        ("UPDATE step SET pictures = '{\"so'", "expected JSON, got '{\"so'"),
+        ("UPDATE spec SET resolved = '{}'", "the spec lacks analysis"),
+        (
+            "UPDATE study SET value = '{\"source\": \"photos\"}' WHERE key = 'data'",
+            "the study's data lacks training, sets",
+        ),
+        ("UPDATE attempt SET record = 'null'", "expected the record of a driver or an attempt, got 'null'"),
+        (
+            "UPDATE spec SET resolved = replace(resolved, '\"eval/psnr_db\": 0.5', '\"eval/none\": 0.5')",
+            "a margin is of 'eval/none', but the metrics are eval/psnr_db",
+        ),
+        ("DELETE FROM variant", "there are trials of 'baseline', but no such variant"),
+    ],
+)
+def test_a_damaged_ledger_is_answered_in_one_sentence(make_study, capsys, statement, said):
+    folder = make_study()
+    change(folder, statement)
+    assert main([str(folder)]) == 2
+    assert capsys.readouterr().err.startswith(f"{folder / 'ledger.db'}: is damaged: {said}")

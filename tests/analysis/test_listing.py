@@ -9,7 +9,7 @@ from analysis.ledger import Metric, open_ledger
 from analysis.listing import markdown, show
 from analysis.report import write_report
 from analysis.tables import read, tables
-from tests.analysis.synthetic import COMPONENTS
+from tests.analysis.synthetic import COMPONENTS, Variant
 from tests.analysis.synthetic_search import ordinary
 
 
@@ -87,6 +87,39 @@ def test_while_verdicts_wait_the_caution_stands_at_the_top(make_search):
     for name in ("report.md", "index.html"):
         text = (folder / "report" / name).read_text()
         assert text.count("for trying, not for conclusions") == 1, name
+
+
+def test_markdown_has_what_broke_down_what_was_changed_the_method_and_versions(make_study, capsys):
+    folder = make_study(pictures=False, ends={("no_attention", 2): ("DIVERGED", "", "DivergedError: the loss went")})
+    with sqlite3.connect(folder / "ledger.db") as db:
+        db.execute("INSERT INTO deviation VALUES (1, 1, 1, 'the margin was changed')")
+        db.execute("INSERT INTO study VALUES ('lock', ?)", (json.dumps({"sha256": "ab" * 32}),))
+    db.close()
+    with open_ledger(folder) as ledger:
+        readings = read(ledger, "fixed")
+    text = markdown(readings, tables(readings))
+    assert "| without attention | 2 | diverged | DivergedError: the loss went |" in text
+    assert "- without attention: 1 of 3 (95 % interval of the share: 6 to 79 %)" in text
+    assert "## Deviations from the first plan\n\n- 1970-01-01 00:00 UTC: the margin was changed" in text
+    assert f"SHA-256 `{'ab' * 32}`" in text
+    assert "- torch: 2.15.0" in text
+    show(readings, tables(readings), path=Path("index.html"))
+    printed = capsys.readouterr().out
+    assert "1 deviation, listed below" in printed
+    assert "1970-01-01 00:00 UTC: the margin was changed" in printed
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["![x](http://evil.example/p.png)", "[x](http://evil.example)", "![x][y]", "[y]: http://e", "<b>", r"\<b>"],
+)
+def test_no_name_becomes_an_image_a_link_or_html(make_study, name):
+    variants = (Variant("baseline"), Variant("no_x", component=name, compared_to="baseline"))
+    with open_ledger(make_study(variants=variants, pictures=False)) as ledger:
+        readings = read(ledger, "fixed")
+    text = markdown(readings, tables(readings))
+    rest = re.sub(r"\\.", "", text)  # what Markdown takes as it stands
+    assert not re.search(r"<[a-z/!?]|!\[|\][(:\[]", rest)
 
 
 def test_a_bar_in_a_name_does_not_break_a_markdown_table(made):

@@ -6,8 +6,10 @@ from analysis.report import write_report
 from analysis.shown import verdicts
 from analysis.tables import read, tables
 from tests.analysis.costs import add_costs
+from tests.analysis.synthetic import LEAVE_ONE_OUT
 
 SHA = "0f" * 32
+NAMES = [one.name for one in LEAVE_ONE_OUT]
 
 
 @pytest.fixture
@@ -64,6 +66,37 @@ def test_a_row_without_a_p_says_why_it_has_none_and_nothing_of_the_lock(locked):
     table, _ = told(locked({"": ["seeds: 3 became 5"]}, ends=ends))
     assert table.at["attention", "sentence"].startswith("No verdict on attention: no completed trial")
     assert "xploratory" not in table.at["attention", "sentence"]
+
+
+def test_verdicts_before_all_planned_seeds_have_ended_are_marked_everywhere(locked):
+    ends = {(one, seed): ("PLANNED", None, None) for one in NAMES for seed in (4, 5)}
+    folder = locked(ends=ends)
+    table, said = told(folder)
+    text = "interim: 3 of 5 seeds have ended in every variant; the level holds for the 5 planned"
+    assert set(table["verdict"]) <= {"helps", "hurts", "equivalent", "undecided"}
+    assert table["note"].str.endswith(text).all()
+    assert table["sentence"].str.endswith(f" I{text[1:]}.").all()
+    assert all(one.mark == "interim" and one.p.endswith(" (interim)") for one in said)
+    report = write_report(folder).parent
+    assert (report / "report.md").read_text().count("helps, interim") == (table["verdict"] == "helps").sum() > 0
+    assert f"I{text[1:]}." in (report / "report.md").read_text().partition("## What it would take")[2]
+    assert (report / "tables" / "verdicts.tex").read_text().count("(interim)") == 5
+    assert pd.read_csv(report / "verdicts.csv")["note"].dropna().str.endswith(text).sum() == 5
+    assert '<span class="bound">interim</span>' in (report / "index.html").read_text()
+
+
+def test_once_all_planned_seeds_have_ended_nothing_is_interim_though_some_broke_down(locked):
+    ends = {("no_attention", 5): ("FAILED", "bug", "x"), ("baseline", 4): ("DIVERGED", "", "")}
+    table, said = told(locked(ends=ends))
+    assert not table["note"].str.contains("interim").any()
+    assert not any(one.mark for one in said)
+
+
+def test_what_diverged_or_failed_is_counted_and_what_is_still_to_be_trained_is_not(locked):
+    waits = {(one, seed): ("PLANNED", None, None) for one in NAMES[1:] for seed in (4, 5)}
+    broke = {(one, 3): ("DIVERGED", "", "nan") for one in NAMES}
+    table, _ = told(locked(ends={**waits, **broke, ("no_attention", 2): ("FAILED", "bug", "x")}))
+    assert table["n_failed"].to_dict() == {one: 2 if one == "attention" else 1 for one in table.index}
 
 
 def test_a_ledger_without_a_lock_is_read_as_before(make_study):

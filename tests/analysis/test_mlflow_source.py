@@ -7,6 +7,7 @@ import sqlite3
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
@@ -180,6 +181,13 @@ def damaged_curves_of_another_training(client, parent):
     shutil.copy(Path(one.info.artifact_uri) / "curves.parquet", Path(two.info.artifact_uri) / "curves.parquet")
 
 
+def damaged_curves_cut_short(client, parent):
+    (run, _) = client.search_runs([parent.info.experiment_id], "tags.study = 'other' AND tags.trial LIKE '%'")
+    path = Path(run.info.artifact_uri) / "curves.parquet"
+    curves = pd.read_parquet(path)
+    curves[curves["step"] < curves["step"].max()].to_parquet(path, index=False)
+
+
 def damaged_table_gone(client, parent):
     (Path(parent.info.artifact_uri) / "ledger" / "step.parquet").unlink()
 
@@ -200,6 +208,7 @@ def damaged_scores_gone(client, parent):
         (damaged_trial_gone, r"the trial 0{31}\d has no run; .*platform\.mirror"),
         (damaged_trial_of_another_moment, r"the run of the trial 0{31}\d is of another moment"),
         (damaged_curves_of_another_training, r"the curves of the trial 0{31}\d are of another moment"),
+        (damaged_curves_cut_short, r"the curves of the trial 0{31}\d are of another moment"),
         (damaged_table_gone, "it lacks the tables step"),
         (damaged_table, r"ledger/cell\.parquet cannot be read"),
         (damaged_scores_gone, r"image_scores\.parquet is missing"),

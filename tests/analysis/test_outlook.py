@@ -157,6 +157,13 @@ def test_an_effect_that_cannot_be_told_from_another_is_promised_no_seeds():
     assert pd.isna(found.iloc[0]["seeds_low"])
 
 
+@pytest.mark.parametrize(("sampling", "is_told"), [(1.98, False), (0.5, False), (0.49, True)])
+def test_where_drawing_orders_errs_as_much_as_the_margin_no_seeds_are_promised(sampling, is_told):
+    found = table(verdict("a", 0.1, sampling=sampling)).iloc[0]
+    assert pd.notna(found["seeds_low"]) == is_told
+    assert ("more orders are needed" in found["why"]) != is_told
+
+
 def test_hours_are_those_that_trainings_took_with_so_many_at_a_time(make_study):
     folder = make_study(pictures=False)
     with sqlite3.connect(folder / "ledger.db") as db:  # 18 trainings of 50 s, one a minute; now two at a time

@@ -39,6 +39,7 @@ def test_the_median_seed_is_the_lower_of_the_middle_two():
     assert median_trials(frame, "psnr") == {"v": "t4"}
     assert median_trials(frame[frame["seed"] != 2], "psnr") == {"v": "t4"}
     assert median_trials(frame.assign(psnr=np.nan), "psnr") == {}
+    assert median_trials(frame.assign(psnr=np.inf), "psnr") == {}
 
 
 def scores(**images):
@@ -60,6 +61,7 @@ def test_variants_lie_as_far_apart_as_their_means_over_seeds():
 def test_an_image_with_one_variant_or_none_tells_of_no_difference():
     frame = scores(a={"full": 10, "no_x": np.nan}, b={"full": np.nan, "no_x": np.nan})
     assert spreads(frame, "psnr") == {}
+    assert spreads(frame.assign(psnr=np.inf), "psnr") == {}
 
 
 def test_each_set_has_an_image_at_random_and_one_more_where_the_variants_differ_most():
@@ -108,7 +110,8 @@ def test_the_reasons_say_how_far_and_which_variants_lie_apart(make_study):
     marks = dict(mark for strip in shown(make_study(variants=TWO)) for mark in strip.marks)
     assert marks["Random image"] == "chosen by a seed from the study\u2019s name."
     assert marks["Largest difference"].startswith("where the variants lie farthest apart in PSNR: ")
-    assert marks["Largest difference"].endswith(" dB from without x (lowest) to full model (highest).")
+    ends = " dB on average over seeds, from without x (lowest) to full model (highest)."
+    assert marks["Largest difference"].endswith(ends)
 
 
 def test_pictures_shrink_until_the_page_is_small_enough_to_send(make_study, monkeypatch):

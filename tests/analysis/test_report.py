@@ -1,3 +1,4 @@
+import errno
 import os
 import re
 import shutil
@@ -9,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
 
-from analysis.report import main, write_report
-from tests.analysis.synthetic import BEGIN, LEAVE_ONE_OUT, Variant
+from analysis.factorial import full
+from analysis.report import command, main, write_report
+from tests.analysis.synthetic import BEGIN, LEAVE_ONE_OUT, Variant, designed
 
 EVERY = [(variant.name, seed) for seed in (1, 2, 3) for variant in LEAVE_ONE_OUT]
 ROOT = Path(__file__).parents[2]
@@ -160,7 +163,7 @@ def test_a_study_without_any_result_has_a_report(make_study):
     folder = make_study(ends=dict.fromkeys(EVERY, ("PLANNED", None, None)))
     found = page(folder)
     assert "0 of 18 trials have a result; 18 waiting." in found.text
-    assert "No verdict on attention: no completed trial of no_attention and of baseline." in found.text
+    assert "No verdict on attention: no completed trial of “without attention” and of “full model”." in found.text
     assert not found.all("svg")
 
 
@@ -241,6 +244,48 @@ def test_the_command_answers_a_missing_study_in_one_sentence(tmp_path, capsys):
     printed = capsys.readouterr()
     assert printed.out == ""
     assert re.fullmatch(r"no study '.*none': expected a folder with a ledger.db, or a study's name; .*\n", printed.err)
+
+
+@pytest.mark.parametrize("out", ["file/x", "/proc/x", "y" * 300])
+def test_the_command_answers_a_folder_that_cannot_be_written_in_one_sentence(make_study, tmp_path, capsys, out):
+    (tmp_path / "file").touch()
+    assert command([str(make_study()), "--out", str(tmp_path / out)]) == 2
+    printed = capsys.readouterr().err
+    assert re.fullmatch(r".+: cannot be written \(.+\); mend that, or choose another folder with --out\n", printed)
+
+
+def test_the_command_answers_a_report_that_is_a_file_and_a_full_disk_in_one_sentence(make_study, capsys, monkeypatch):
+    folder = make_study()
+    (folder / "report").touch()
+    assert command([str(folder)]) == 2
+    assert f"{folder / 'report'}: cannot be written (File exists)" in capsys.readouterr().err
+    (folder / "report").unlink()
+
+    def refuse(path, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    assert command([str(folder)]) == 2
+    assert capsys.readouterr().err.startswith("the report cannot be written (No space left on device)")
+    with pytest.raises(OSError, match="No space left"):  # a sweep says it in its own words
+        main([str(folder)])
+
+
+def test_a_folder_keeps_no_table_of_another_study_and_all_that_is_somebody_elses(make_study, make_search, tmp_path):
+    runs = designed(full(("a", "b")).runs, ("a", "b"), lambda run: 15 + len(run))
+    out = tmp_path / "out"
+    write_report(make_study("fact", variants=runs, design="factorial", components=("a", "b"), pictures=False), out)
+    (out / "mine.csv").touch()
+    assert (out / "effects.csv").exists()
+    write_report(make_search(name="srch"), out)
+    assert not list(out.rglob("effects.*"))
+    assert all((out / name).exists() for name in ("search.csv", "promised.csv", "tables/tuned.parquet"))
+    plain = make_study("plain", pictures=False)
+    write_report(plain, out)
+    write_report(plain)
+    assert {path.relative_to(out) for path in out.rglob("*")} == {
+        Path("mine.csv"), *(path.relative_to(plain / "report") for path in (plain / "report").rglob("*"))
+    }  # fmt: skip
 
 
 def test_the_known_defects_stand_in_tables_of_their_own_with_a_word_on_each(make_study):

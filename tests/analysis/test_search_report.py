@@ -23,7 +23,7 @@ def test_the_verdicts_are_of_the_settings_found_on_images_that_the_search_never_
     assert "For the settings found: each variant was searched once" in verdicts
     assert "what was chosen was trained with 3 seeds that the search did not use and scored on images that" in verdicts
     assert "the search never saw (SICE). One observation is a seed." in verdicts
-    assert "Without attention, PSNR on this image falls by 0.50 dB" in verdicts
+    assert "Without attention, for the settings found, PSNR on this image falls by 0.50 dB" in verdicts
     confirmed = section(found, "Variants, confirmed", "Search")
     assert re.search(r"full model 3 of 3 13\.00 ± 0\.50", confirmed)
     assert re.search(r"input 9\.00", confirmed)

@@ -1,4 +1,5 @@
 import json
+import re
 import sqlite3
 
 import pandas as pd
@@ -10,6 +11,7 @@ from analysis.frames import load_images
 from analysis.report import main, write_report
 from analysis.several import load_together
 from tests.analysis.synthetic import LEAVE_ONE_OUT, designed
+from tests.analysis.synthetic_search import ordinary
 
 
 def change(folder, statement, *values):
@@ -38,7 +40,7 @@ def test_the_verdicts_of_several_studies_stand_one_below_the_other(make_study, t
             assert mine[column].astype(str).tolist() == own[column].astype(str).tolist(), column
     assert set(table["apart"]) == {""}
     told = (tmp_path / "out" / "studies.md").read_text()
-    assert "| two | attention | eval/psnr_db |" in told
+    assert "| two | attention | without attention minus full model | eval/psnr_db |" in told
 
 
 def test_what_a_number_estimates_stands_beside_it(make_study, tmp_path):
@@ -46,7 +48,76 @@ def test_what_a_number_estimates_stands_beside_it(make_study, tmp_path):
     crossed = make_study("crossed", variants=runs, design="factorial", components=("a", "b"))
     table = beside(tmp_path, make_study("one"), crossed)
     assert table.groupby("study")["estimand"].unique().map(list).to_dict() == {"one": [""], "crossed": ["main effect"]}
-    assert "| crossed | a (main effect) | eval/psnr_db |" in (tmp_path / "out" / "studies.md").read_text()
+    told = (tmp_path / "out" / "studies.md").read_text()
+    assert "| crossed | a | main effect, present minus absent | eval/psnr_db |" in told
+
+
+def test_equal_scores_with_other_verdicts_say_what_they_were_judged_by(make_study, tmp_path):
+    rules = {"primary": "eval/psnr_db", "at": 2}
+    scenes = {"photos": {str(number): str(number) for number in range(8)}}
+    strict = {**rules, "matters": {"eval/psnr_db": 0.5}, "images": "these"}
+    loose = {**rules, "matters": {"eval/psnr_db": 3.0}, "images": "sample"}
+    one, two = (make_study(n, images=scenes, analysis=a) for n, a in (("one", strict), ("two", loose)))
+    table = beside(tmp_path, one, two)
+    attention = table[table["variant"] == "no_attention"].set_index("study")
+    assert attention["verdict"].to_dict() == {"one": "helps", "two": "equivalent"}
+    assert attention["difference"].nunique() == 1
+    assert attention["margin"].to_dict() == {"one": 0.5, "two": 3.0}
+    assert attention["images_are"].to_dict() == {"one": "these", "two": "sample"}
+    said = "another margin: 3 dB, not 0.5 dB; verdicts on images like these, not on these images"
+    assert attention["apart"].to_dict() == {"one": "", "two": said}
+    rows = [line for line in (tmp_path / "out" / "studies.md").read_text().splitlines() if "| attention |" in line]
+    assert "| 0.5 dB |" in rows[0]
+    assert "| 3 seeds | 8 (these) |" in rows[0]
+    assert "| 3 dB |" in rows[1]
+    assert "| 8 (sample) |" in rows[1]
+    assert len(load_together(load_images, [one, two])) == 2 * len(load_images(one))  # the scores are the same
+
+
+def test_each_verdict_stands_with_its_sentence_and_what_it_must_be_read_with(make_study, tmp_path):
+    one = make_study("one", ends={("no_attention", 2): ("FAILED", "bug", "x")}, seeds=(1, 2, 3, 4))
+    table = beside(tmp_path, one, make_study("two"))
+    told = (tmp_path / "out" / "studies.md").read_text()
+    assert all(sentence in told for sentence in table["sentence"])
+    assert told.count("  - Error of the mean luminance: ") == 10
+    assert told.count("for trying, not for conclusions") == 2
+    assert "scored as the untouched input they would make it" in told
+    own = table[table["study"] == "one"].set_index("variant")
+    assert own["n_failed"].to_dict() == {name: int(name == "no_attention") for name in own.index}
+    write_report(one)
+    row = re.search(r"^\| attention \| ([^|]+) \|", (one / "report" / "report.md").read_text(), flags=re.MULTILINE)
+    assert f" | {row[1]} | " in told  # with the same digits as in its own report
+
+
+def test_a_changed_plan_marks_its_verdicts_here_too(make_study, tmp_path):
+    one, two = make_study("one"), make_study("two")
+    change(two, "INSERT INTO study VALUES ('exploratory', ?)", json.dumps({"": ["margin was changed"]}))
+    change(two, "INSERT INTO deviation VALUES (1, 1, 1, 'margin was 1, now 0.5')")
+    table = beside(tmp_path, one, two).set_index("study")["unlocked"]
+    assert set(table["one"]) == {""}
+    assert set(table["two"]) == {"margin was changed"}
+    told = (tmp_path / "out" / "studies.md").read_text()
+    assert "| helps, exploratory |" in told
+    assert "margin was 1, now 0.5" in told
+
+
+def test_a_search_that_chose_nothing_or_waits_says_why(make_study, make_search, tmp_path):
+    asked = ordinary()
+    choices = {**asked.choices, ("no_attention", 0): (None, "none met the limit")}
+    confirmed = {place: scores for place, scores in asked.confirmed.items() if place[0] != "no_attention"}
+    some = make_search(ordinary(choices=choices, confirmed=confirmed), name="some")
+    waits = make_search(ordinary(confirmed={}), name="waits")
+    table = beside(tmp_path, make_study("plain"), some, waits).set_index("study")
+    own = table.loc["some"].set_index("variant")
+    write_report(some)
+    alone = pd.read_csv(some / "report" / "verdicts.csv").query("role == 'primary'").set_index("variant")
+    assert own.loc["no_attention", "why"] == alone.loc["no_attention", "why"]
+    assert "chose nothing (none met the limit)" in own.loc["no_attention", "why"]
+    assert own.loc["no_attention", "apart"].startswith("other images; judged in the stage confirm, not fixed")
+    assert table.loc["waits", "why"].startswith("The verdicts wait for the confirmation of the settings found")
+    told = (tmp_path / "out" / "studies.md").read_text()
+    assert "For the settings found: each variant was searched once" in told
+    assert "untuned variants" not in told
 
 
 @pytest.mark.parametrize(

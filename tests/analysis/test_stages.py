@@ -105,12 +105,12 @@ def test_a_seed_that_broke_down_for_one_variant_is_left_out_for_both(make_search
     folder = make_search(ordinary(tried=asked.tried, choices=asked.choices, confirmed=confirmed, search={"repeats": 4}))
     _, row = verdict(folder)
     assert row["difference"] == pytest.approx(shift, abs=1e-12)
-    assert (row["seeds"], row["n_failed"], row["partial"]) == (4, 0, 3)
+    assert (row["seeds"], row["n_failed"], row["partial"]) == (4, 3, 3)
     assert row["deviation"] == 0  # what rounding makes of equal differences is no spread
     assert math.isnan(row["effect"])
     assert row["p"] == (1.0 if shift == 0 else 0.0)
     assert row["verdict"] == ("equivalent" if shift == 0 else "helps")
-    assert row["sentence"].endswith("In 3 of 4 repeats a seed is missing.")
+    assert "In 3 of 4 repeats a seed is missing." in row["sentence"]
 
 
 @pytest.mark.parametrize("repeats", [1, 4])

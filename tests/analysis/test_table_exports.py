@@ -4,11 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.exports import parquet, traces
+from analysis.effects_shown import effects_table
+from analysis.exports import parquet
 from analysis.factorial import full
 from analysis.ledger import open_ledger
 from analysis.report import write_report
 from analysis.tables import read, tables
+from analysis.traces import traces
 from tests.analysis.costs import add_costs
 from tests.analysis.synthetic import LEAVE_ONE_OUT, designed
 
@@ -56,7 +58,7 @@ def traced(make_study):
         if change:
             change(readings.images)
         found = tables(readings)
-        return readings, found, traces(readings, found)
+        return readings, found, traces(readings, found, effects=effects_table(readings))
 
     return make
 
@@ -79,7 +81,7 @@ def test_every_number_can_be_computed_again_from_the_trials_that_it_names(traced
         assert len(named) == row["eval/psnr_db n"]
         assert means[row["row"]][named].mean() == pytest.approx(row["eval/psnr_db"])
     for row in found.verdicts[found.verdicts["role"] == "primary"].to_dict("records"):
-        named = trials_of(trace, "eval/psnr_db", table="verdicts", row=row["variant"])
+        named = trials_of(trace, "eval/psnr_db", table="verdicts", row=row["variant"], quantity="")
         assert len(named) == 2 * row["seeds"]
         sides = [[one for one in named if one in means[side].index] for side in (row["variant"], row["compared_to"])]
         difference = means[row["variant"]][sides[0]].mean() - means[row["compared_to"]][sides[1]].mean()
@@ -100,11 +102,22 @@ def test_a_trial_that_lacks_an_image_is_named_for_the_metrics_alone_that_it_has(
     assert len(trials_of(trace, "eval/niqe", table="verdicts", row="no_attention")) == 2 * niqe["seeds"].item() == 4
 
 
+def test_a_trial_with_an_infinite_score_is_not_named(traced):
+    def change(images):
+        hole = (images["variant"] == "no_attention") & (images["seed"] == 2) & (images["image"] == "cat")
+        images.loc[hole, "eval/psnr_db"] = np.inf
+
+    _, found, trace = traced(change, seeds=range(1, 6))
+    assert found.verdicts["seeds"].iloc[0] == 4
+    assert len(trials_of(trace, "eval/psnr_db", table="verdicts", row="no_attention")) == 8
+    assert len(trials_of(trace, "eval/psnr_db", table="variants", row="no_attention", set="photos")) == 4
+
+
 def test_a_comparison_without_a_number_names_no_trial(traced):
     ends = {("no_attention", seed): ("DIVERGED", "", "x") for seed in (1, 2, 3)}
     _, found, trace = traced(ends=ends)
     assert found.verdicts.loc[found.verdicts["variant"] == "no_attention", "difference"].isna().all()
-    named = trace[trace["table"] == "verdicts"]
+    named = trace[(trace["table"] == "verdicts") & (trace["quantity"] == "")]
     assert "no_attention" not in set(named["row"])
     assert "no_local_sfp" in set(named["row"])
 
@@ -115,7 +128,7 @@ def test_effects_that_lack_a_whole_variant_name_no_trial(traced):
     _, found, trace = traced(variants=runs, design="factorial", components=("a", "b"), ends=ends)
     primary = found.verdicts[found.verdicts["role"] == "primary"]
     assert primary["difference"].isna().all()
-    assert "verdicts" not in set(trace["table"])
+    assert "" not in set(trace.loc[trace["table"] == "verdicts", "quantity"])
 
 
 def test_a_metric_that_a_set_does_not_have_is_named_for_the_other_set(traced):
@@ -130,4 +143,75 @@ def test_a_study_without_results_names_no_trial(traced):
     ends = {(one.name, seed): ("PLANNED", None, None) for one in LEAVE_ONE_OUT for seed in (1, 2, 3)}
     _, _, trace = traced(ends=ends)
     assert trace.empty
-    assert list(trace) == ["table", "row", "compared_to", "set", "metrics", "count", "trials"]
+    assert list(trace) == ["table", "row", "compared_to", "quantity", "set", "metrics", "count", "trials"]
+
+
+def test_a_bound_names_the_trials_that_broke_down_too(traced):
+    ends = {("no_attention", 2): ("DIVERGED", "", "x"), ("no_attention", 3): ("FAILED", "bug", "x")}
+    readings, found, trace = traced(ends=ends)
+    named = trials_of(trace, "eval/psnr_db", table="verdicts", row="no_attention", quantity="bound")
+    trials = readings.trials.set_index("trial")
+    assert sorted(trials.loc[named, "state"]) == ["COMPLETED"] * 4 + ["DIVERGED", "FAILED"]
+    scores = readings.images.groupby("trial")["eval/psnr_db"].mean()
+    untouched = readings.references.loc[readings.references["method"] == "input", "eval/psnr_db"].mean()
+    sides = {
+        name: scores.reindex(part.index).fillna(untouched).mean() for name, part in trials.loc[named].groupby("variant")
+    }
+    row = found.verdicts[(found.verdicts["variant"] == "no_attention") & (found.verdicts["role"] == "primary")].iloc[0]
+    assert sides["no_attention"] - sides["baseline"] == pytest.approx(row["bound_difference"])
+    assert "bound" not in set(trace.loc[trace["row"] == "no_local_sfp", "quantity"])
+
+
+def test_each_effect_names_the_trials_of_the_variants_that_it_rests_on(traced):
+    runs = designed(full(("a", "b")).runs, ("a", "b"), lambda run: 15 + len(run) ** 2)
+    ends = {("no_a", 2): ("FAILED", "bug", "x")}
+    readings, _, trace = traced(variants=runs, design="factorial", components=("a", "b"), ends=ends, seeds=range(1, 6))
+    means = readings.images.groupby(["variant", "trial"])["eval/psnr_db"].mean()
+    table = effects_table(readings)
+    contrasts = {
+        ("main effect", "a"): {"baseline": 0.5, "no_b": 0.5, "no_a": -0.5, "no_a+b": -0.5},
+        ("interaction", "a x b"): {"baseline": 0.5, "no_b": -0.5, "no_a": -0.5, "no_a+b": 0.5},
+        ("Shapley value", "a"): {"baseline": 0.5, "no_b": 0.5, "no_a": -0.5, "no_a+b": -0.5},
+        ("leave-one-out", "a"): {"baseline": 1.0, "no_a": -1.0},
+        ("add-one-in", "a"): {"no_b": 1.0, "no_a+b": -1.0},
+        ("together", "all"): {"baseline": 1.0, "no_a+b": -1.0},
+    }
+    for (estimand, component), weights in contrasts.items():
+        named = trials_of(trace, "eval/psnr_db", table="effects", row=component, quantity=estimand)
+        assert len(named) == 5 * len(weights) - ("no_a" in weights)
+        there = means[means.index.get_level_values("trial").isin(named)].groupby("variant").mean()
+        row = table[(table["estimand"] == estimand) & (table["component"] == component)].iloc[0]
+        assert sum(weight * there[name] for name, weight in weights.items()) == pytest.approx(row["difference"])
+
+
+def test_a_cost_names_the_trials_of_the_seeds_that_have_it_on_both_sides(make_study):
+    ends = {("no_attention", 2): ("DIVERGED", "", "x")}
+    folder = add_costs(make_study(pictures=False, ends=ends), lambda variant, seed: (8.0, 20.0 + seed, 600.0))
+    report = write_report(folder).parent
+    trace, cost = pd.read_csv(report / "tables" / "trace.csv"), pd.read_csv(report / "cost.csv").set_index("variant")
+    states = pd.read_csv(report / "trials.csv").set_index("trial")
+    for variant in ("no_attention", "no_local_sfp"):
+        for key in ("time/inference_ms", "time/train_hours"):
+            named = trials_of(trace, key, table="cost", row=variant)
+            assert len(named) == 2 * cost.at[variant, f"{key}_seeds"] == (4 if variant == "no_attention" else 6)
+            assert set(states.loc[named, "variant"]) == {variant, "baseline"}
+    assert set(states.loc[trials_of(trace, "time/train_hours", table="cost", row="no_attention"), "seed"]) == {1, 3}
+
+
+def test_what_a_search_promised_and_what_was_confirmed_name_their_trials(make_search):
+    report = write_report(make_search()).parent
+    trace, trials = pd.read_csv(report / "tables" / "trace.csv"), pd.read_csv(report / "trials.csv").set_index("trial")
+    rows = pd.read_csv(report / "promised.csv").set_index("variant")
+    places = {"untuned": "fixed", "promised": "search", "confirmed": "confirm", "unseen": "confirm"}
+    for variant in ("baseline", "no_attention"):
+        for quantity, stage in places.items():
+            named = trials_of(trace, "eval/psnr_db", table="promised", row=variant, quantity=quantity)
+            there = trials.loc[named]
+            assert len(named) == (1 if stage == "search" else rows.at[variant, f"{quantity} n"])
+            assert set(zip(there["variant"], there["stage"], strict=True)) == {(variant, stage)}
+        searched = trials[(trials["stage"] == "search") & (trials["variant"] == variant) & (trials["number"] == 1)]
+        assert trials_of(trace, "eval/psnr_db", table="promised", row=variant, quantity="promised") == [*searched.index]
+    tuned = trials_of(trace, "eval/psnr_db", table="tuned", row="no_attention", quantity="tuned")
+    assert trials.loc[tuned, ["variant", "stage"]].value_counts().to_dict() == {
+        ("baseline", "confirm"): 3, ("no_attention", "confirm"): 3
+    }  # fmt: skip

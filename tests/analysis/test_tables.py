@@ -72,6 +72,25 @@ def test_a_seed_that_lacks_an_image_does_not_enter_the_mean_of_that_metric(make_
     assert table.loc["no_attention", ["eval/niqe n", "eval/psnr_db n"]].tolist() == [2, 3]
 
 
+@pytest.mark.parametrize("score", [np.inf, np.nan])
+def test_a_seed_that_lacks_a_finite_score_is_out_of_means_and_verdicts_and_this_is_said(make_study, score):
+    with open_ledger(make_study(seeds=range(1, 6))) as ledger:
+        readings = read(ledger, "fixed")
+    images = readings.images
+    hole = (images["variant"] == "no_attention") & (images["seed"] == 2) & (images["image"] == "cat")
+    images.loc[hole, "eval/psnr_db"] = score
+    found = tables(readings)
+    whole = images[(images["variant"] == "no_attention") & (images["seed"] != 2)]
+    variants = found.variants.set_index("row")
+    assert variants.at["no_attention", "eval/psnr_db"] == pytest.approx(whole["eval/psnr_db"].mean())
+    assert variants.loc["no_attention", ["eval/psnr_db n", "seeds"]].tolist() == [4, 5]
+    first = found.verdicts.iloc[0]
+    assert (first["verdict"], first["seeds"]) == ("helps", 4)
+    lost = "1 seed is left out: eval/psnr_db is infinite or missing for photos/cat."
+    assert first["sentence"].endswith(f"attention helps. {lost}")
+    assert not found.verdicts["sentence"].iloc[1:].str.contains("left out").any()
+
+
 def test_verdicts_find_the_truth_of_the_made_up_study(make_study):
     _, found = made(make_study(seeds=range(1, 9)))
     primary = found.verdicts[found.verdicts["role"] == "primary"].set_index("component")

@@ -9,6 +9,7 @@ from analysis.ledger import Metric, Study
 from analysis.wording import (
     bound,
     brightening,
+    deciding_p,
     digits,
     estimate,
     first_steps,
@@ -26,7 +27,7 @@ STUDY = Study("s", Path(), (PSNR, NIQE), "eval/psnr_db", {"eval/psnr_db": 0.5}, 
 ROW = {
     "variant": "no_local_sfp", "compared_to": "baseline", "component": "local_sfp", "present": False,
     "difference": -1.2, "low": -2.0, "high": -0.4, "p": 0.01, "deviation": 0.5, "seeds": 3, "images": 2, "scenes": 2,
-    "partial": 0, "verdict": "helps", "note": "", "why": "",
+    "partial": 0, "verdict": "helps", "note": "", "why": "", "left_out": "", "p_equivalent": 0.01,
 }  # fmt: skip
 
 
@@ -43,6 +44,30 @@ def test_a_component_that_hurts_is_said_by_what_is_gained_without_it():
     assert said(verdict="hurts", difference=0.9, low=0.1, high=1.7) == expected
 
 
+def test_what_is_left_out_is_said_with_or_without_a_verdict():
+    lost = "1 seed is left out: eval/psnr_db is infinite or missing for photos/cat"
+    assert said(left_out=lost).endswith(f"local sfp helps. {lost}.")
+    few = said(left_out=lost, verdict="", why="2 complete seeds, 3 are needed for an interval")
+    assert few.endswith(f"needed for an interval. {lost}.")
+
+
+def test_a_difference_that_is_the_same_for_every_seed_is_doubted():
+    same = "the difference is the same for every seed; does the seed reach the training?"
+    assert said(deviation=0.0, why=same).endswith("local sfp helps. T" + same[1:])
+    assert "the seed reach" not in said(why=same)
+
+
+def test_a_variant_without_trials_is_named_as_on_the_page():
+    found = said(verdict="", why="no completed trial of no_local_sfp and of baseline")
+    assert found.endswith(": no completed trial of “without local sfp” and of “full model”.")
+
+
+def test_the_p_of_an_equivalence_is_its_own():
+    row = {"verdict": "equivalent", "p_adjusted": 0.601, "p_equivalent_adjusted": 0.024}
+    assert deciding_p(row) == "0.024 (equivalence)"
+    assert deciding_p({**row, "verdict": "undecided"}) == "0.601"
+
+
 def test_an_added_component_is_said_against_what_it_was_added_to():
     found = said(variant="only_x", component="x", compared_to="bare", present=True, difference=1.2, low=0.4, high=2.0)
     assert found == "With x, PSNR on these 2 images rises by 1.20 dB (0.40 to 2.00) against bare: x helps."
@@ -55,7 +80,26 @@ def test_equivalence_names_the_margin():
 
 def test_a_difference_below_the_margin_is_said_to_be_detected():
     found = said(verdict="equivalent", note=BELOW, difference=0.2, low=0.1, high=0.3)
-    assert "+0.30): detected, but below the margin of 0.5 dB, so local sfp makes none that matters." in found
+    assert "+0.30): detected, but below the margin of 0.5 dB, so local sfp makes no difference that matters." in found
+
+
+def test_equivalence_whose_95_percent_interval_reaches_past_the_margin_names_the_interval_that_decides():
+    found = said(verdict="equivalent", difference=0.05, low=-0.43, high=0.52)
+    assert "inside the margin of 0.5 dB (as its 90 % interval shows, which the two tests use): local sfp" in found
+    assert "90 %" not in said(verdict="equivalent", difference=0.05, low=-0.43, high=0.5)
+    found = said(verdict="equivalent", note=BELOW, difference=0.3, low=0.08, high=0.52)
+    assert "below the margin of 0.5 dB (as its 90 % interval shows" in found
+
+
+def test_a_verdict_of_a_look_that_all_seeds_contradict_is_said_to_be_that_looks():
+    looked = replace(STUDY, looks=(3, 5, 8, 12))
+    row = {"verdict": "equivalent", "difference": 0.7, "low": 0.4, "high": 1.0, "p_equivalent": 1.0, "look": 3}
+    found = said(looked, **row, seeds=12)
+    assert "inside the margin of 0.5 dB by what that look saw; all 12 seeds no longer say so." in found
+    assert "makes no difference" not in found
+    row = {"verdict": "hurts", "difference": 0.1, "low": -0.2, "high": 0.4, "look": 3}
+    assert "local sfp hurts, by what that look saw; all 12 seeds no longer say so." in said(looked, **row, seeds=12)
+    assert "no longer" not in said(looked, **row, seeds=3)  # none came later
 
 
 def test_the_undecided_are_told_how_many_seeds_would_decide():
@@ -112,8 +156,10 @@ def test_no_verdict_comes_with_its_reason():
 
 def test_the_bound_is_said_only_where_trials_broke_down():
     nothing = float("nan")
-    assert bound({"bound_difference": nothing, "bound_low": nothing, "bound_high": nothing}, STUDY, decimals=2) == ""
-    found = bound({"bound_difference": -3.0, "bound_low": -9.0, "bound_high": 3.0}, STUDY, decimals=1)
+    row = {"bound_difference": nothing, "bound_low": nothing, "bound_high": nothing, "seeds": 3}
+    assert bound(row, STUDY, decimals=2) == ""
+    assert bound(dict.fromkeys(row, 0), STUDY, decimals=2) == ""  # all of both: the untouched input less itself
+    found = bound({**row, "bound_difference": -3.0, "bound_low": -9.0, "bound_high": 3.0}, STUDY, decimals=1)
     assert found.endswith("they would make it \u22123.0 dB (\u22129.0 to +3.0).")
 
 

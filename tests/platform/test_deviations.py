@@ -31,7 +31,7 @@ DECIDED = "{start: 3, max: 12, until: decided}"
     [
         (["seeds=3"], [f"seeds={DECIDED}"], "seeds: 3 became up to 12 until decided (looks at 3, 5, 8, 12)"),
         ([f"seeds={DECIDED}"], ["seeds=[4, 7]"], "seeds: up to 12 until decided (looks at 3, 5, 8, 12) became [4, 7]"),
-        (["design=add-one-in"], ["design={orders: 4}"], "design: 'add-one-in' became {orders: 4}"),
+        (["design=add-one-in"], ["design={orders: 20}"], "design: 'add-one-in' became {orders: 20}"),
         (["components.sfp={loss.sfp_global: 0}"], [], "components.sfp: removed, it was {loss.sfp_global: 0}"),
         ([], ["components.attention={generator.attention: constant}"],
          "components.attention: {generator.attention: 'none'} became {generator.attention: 'constant'}"),
@@ -51,8 +51,15 @@ def test_folders_that_moved_with_the_same_images_in_them_are_none(tmp_path):
 
 
 def test_what_changes_no_result_and_no_verdict_is_none(tmp_path):
-    after = study(tmp_path, "resources.cpu=4", "budget.hours=1", "tracking.experiment=x")
+    after = study(tmp_path, "resources.cpu=4", "budget.failures=2", "tracking.experiment=x")
     assert deviations(study(tmp_path).resolved(), after.resolved()) == []
+
+
+def test_other_hours_are_listed_since_they_decide_how_many_seeds_there_are(tmp_path):
+    before, after = (study(tmp_path, f"budget.hours={hours}").resolved() for hours in (2, 9))
+    assert deviations(before, after) == [
+        "budget.hours: 2.0 became 9.0: how many seeds there are was decided after the first trial"
+    ]
 
 
 def test_a_file_of_weights_that_moved_is_none_while_every_variant_keeps_its_trials(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from ray import tune
 
 from analysis.schema import COMPLETED
-from platform import tune_run
+from platform import sweep_storage, tune_run
 from platform.errors import AddressError, SweepError
 from platform.far_storage import below, connect, fetch
 from platform.job import Job
@@ -102,6 +102,8 @@ def test_studies_of_one_name_in_two_results_folders_do_not_share_a_storage(tmp_p
         with pytest.raises(SweepError, match=f"{name} holds the files of a study of this name in another results"):
             claim(second, place)
         claim(second, second.folder)  # its own
+        with pytest.raises(SweepError, match="is the results folder of another study of this name; give another"):
+            claim(second, first.folder)
         first.close()
         shutil.move(tmp_path / "a", tmp_path / "moved")
         moved = Ledger(tmp_path / "moved" / "tiny")
@@ -114,6 +116,51 @@ def test_studies_of_one_name_in_two_results_folders_do_not_share_a_storage(tmp_p
         moved.close()
         second.close()
         shutil.move(tmp_path / "moved", tmp_path / "a")
+
+
+def test_a_storage_that_is_not_mounted_is_not_made_anew(tmp_path):
+    for number, place in enumerate([tmp_path / "shared" / "tiny", Storage(f"file://{tmp_path}/far/tiny")]):
+        ledger = Ledger(tmp_path / f"results{number}" / "tiny")
+        claim(ledger, place)
+        ledger.put({"storage": getattr(place, "address", str(place))})
+        folder = tmp_path / ("far" if number else "shared") / "tiny"
+        shutil.rmtree(folder)
+        claim(ledger, place)  # nothing was there yet
+        shutil.rmtree(folder)
+        trial = f"{1:032x}"
+        ledger.db.execute(
+            "INSERT INTO trial (id, seed, stream, settings, data, state, planned) VALUES (?, 1, 0, '{}', '', ?, 0)",
+            (trial, "PLANNED"),
+        )
+        ledger.db.execute("INSERT INTO step VALUES (1, 20, 0, 1, 'trials/1/checkpoint-20.pt', '{}')")
+        with pytest.raises(SweepError, match=r"nothing of tiny is left in .*if that is not mounted, mount it"):
+            claim(ledger, place)
+        assert not folder.exists()
+        claim(ledger, tmp_path / f"other{number}" / "tiny")
+        ledger.close()
+
+
+def test_of_two_that_claim_a_storage_at_the_same_moment_neither_has_it(tmp_path, monkeypatch):
+    place, ledger = tmp_path / "shared" / "tiny", Ledger(tmp_path / "a" / "tiny")
+    mark = sweep_storage._mark
+
+    def at_once(storage, own):
+        mark(storage, f"{7:032x}")
+        mark(storage, own)
+
+    monkeypatch.setattr(sweep_storage, "_mark", at_once)
+    with pytest.raises(SweepError, match=f"delete owner/{7:032x} there"):
+        claim(ledger, place)
+    assert [path.name for path in (place / "owner").iterdir()] == [f"{7:032x}"]
+    ledger.close()
+
+
+def test_a_study_does_not_begin_in_a_folder_where_another_keeps_its_files(tmp_path):
+    ledger = Ledger(tmp_path / "a" / "tiny")
+    sweep_storage._mark(ledger.folder, f"{7:032x}")
+    with pytest.raises(SweepError, match=f"delete owner/{7:032x} there"):
+        claim(ledger, ledger.folder)
+    ledger.close()
 
 
 def test_a_sweep_into_another_study_s_storage_ends_before_it_holds_a_spec(tmp_path, capsys):

@@ -157,7 +157,7 @@ THIRD = {"patches": {"local.patches": 1}}
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"design": {"orders": 3}}, "seeds: until decided, got {\"orders\": 3}; more seeds do not lessen the error"),
+        ({"design": {"orders": 20}}, "seeds: until decided, got {\"orders\": 20}; more seeds do not lessen the error"),
         ({"design": {"fractional": "III"}, "components": SPEC["components"] | THIRD},
          "resolution III main effects have no verdicts: choose another design, or give a number of seeds"),
         ({"analysis": {"primary": "eval/noise_levels"}}, "eval/noise_levels has no direction, so no verdict"),

@@ -365,6 +365,22 @@ def test_a_results_folder_that_was_moved_or_copied_has_its_artifacts_beside_its_
     assert {path: path.read_bytes() for path in (tmp_path / "old").rglob("*.png")} == there
 
 
+def test_artifacts_in_a_folder_that_no_store_was_moved_away_from_stay_there(tmp_path, empty_store):
+    store, shared = tmp_path / "team" / "mlflow.db", tmp_path / "disk" / "mlartifacts"
+    store.parent.mkdir()
+    (tmp_path / "mine").mkdir()
+    shutil.copy(empty_store, store)
+    client = MlflowClient(f"sqlite:///{store}")
+    foreign = client.create_run(client.create_experiment("mended", str(shared))).info
+    client.log_text(foreign.run_id, "theirs", "note.txt")
+    place = Place(tmp_path / "mine", empty_store)
+    assert mirror.main([str(place.study.folder), "--uri", f"sqlite:///{store}"]) == 0
+    assert [one.path for one in client.list_artifacts(foreign.run_id)] == ["note.txt"]
+    runs = client.search_runs([foreign.experiment_id])
+    assert len(runs) > 1
+    assert all(one.info.artifact_uri.startswith(f"{shared}/") for one in runs)
+
+
 def test_a_renamed_experiment_keeps_its_new_name(place):
     before = shown(place.client, place.experiment.experiment_id)
     place.client.rename_experiment(place.experiment.experiment_id, "the one for the paper")

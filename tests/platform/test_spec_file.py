@@ -87,7 +87,7 @@ def test_a_component_value_out_of_range_names_the_component(tmp_path):
         ("study: s\nseeds: [1, 1]", "or a list of different seeds, got [1, 1]"),
         ("study: s\ndesign: [a]", "expected leave-one-out, add-one-in, factorial, list, {fractional: III} (or IV, V)"),
         ("study: s\ndesign: {fractional: VI}", "expected leave-one-out"),
-        ("study: s\ndesign: {orders: 1}", "{orders: N} (N from 2 to 100), got "),
+        ("study: s\ndesign: {orders: 19}", "{orders: N} (N from 20 to 100), got "),
         ("study: s\ndesign: {fractional: IV}", "a fractional factorial takes 3 to 8 components, got 0"),
         (
             "study: s\ndesign: factorial\ncomponents: {"
