@@ -127,8 +127,10 @@ def train(
     if resume is not None:
         done = checkpoint.restore(resume, training.gan, training.monitor, origin)
     folder.mkdir(parents=True, exist_ok=True)
-    if done >= config.steps and not (folder / "generator.pt").exists():
-        checkpoint.save_generator(folder, training.gan)
+    if done >= config.steps:  # it was cut off between its last report and its end
+        if not (folder / "generator.pt").exists():
+            checkpoint.save_generator(folder, training.gan)
+        checkpoint.prune(folder, before=config.steps)
     for steps in intervals(config, done):
         tally = _Tally(steps[0] - 1)
         try:

@@ -95,6 +95,14 @@ def test_the_last_step_leaves_the_generator_and_the_pictures_it_makes(tiny, fold
     assert np.abs(made.astype(int) - enhance(generator, low)).max() <= 1
 
 
+def test_a_training_cut_off_after_its_last_report_leaves_one_checkpoint_all_the_same(tiny, folders, tmp_path):
+    reports = train(tiny({"steps": 7}), folders, seed=0, folder=tmp_path)
+    last = next(report for report in reports if report.step == 7)
+    assert len(list(tmp_path.glob("checkpoint-*.pt"))) > 1
+    assert list(train(tiny({"steps": 7}), folders, seed=0, folder=tmp_path, resume=tmp_path / last.checkpoint)) == []
+    assert [path.name for path in tmp_path.glob("checkpoint-*.pt")] == ["checkpoint-7.pt"]
+
+
 @pytest.mark.parametrize("stop", [1, 2, 3])
 @pytest.mark.parametrize("overrides", [{}, {"generator.attention": "none", "loss.local_weight": 0}], ids=str)
 def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(tiny, folders, tmp_path, stop, overrides):
