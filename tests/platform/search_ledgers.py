@@ -34,7 +34,8 @@ class SearchLedger:
         self.db = sqlite3.connect(path, isolation_level=None)
         self.db.executescript(SCHEMA)
         expected = {"fixed": 2, "search": 8, "confirm": 4} if expected is None else expected
-        facts = {"name": "searched", "schema": VERSION, "storage": str(path.parent), "data": {}, "metrics": METRICS,
+        facts = {"name": "searched", "schema": VERSION, "storage": str(path.parent),
+                 "data": {"source": "folders", "training": {}, "sets": {}}, "metrics": METRICS,
                  "search": search, "confirm": confirm, "expected": expected}  # fmt: skip
         self.add("study", *([key, json.dumps(value)] for key, value in facts.items()))
         self.add("spec", [1, 0, json.dumps({"study": "searched", "analysis": {"primary": PSNR, "at": at}})])

@@ -39,7 +39,9 @@ class Made:
         metrics = [(PSNR, "PSNR (dB)", True, True, "quality", True), (NIQE, "NIQE", False, False, "quality", True),
                    (GAP, "Duality gap", False, False, "equilibrium", False)]  # fmt: skip
         known = {
-            "name": folder.name, "schema": VERSION, "storage": str(folder), "data": {}, "digest": "d1",
+            "name": folder.name, "schema": VERSION, "storage": str(folder),
+            "data": {"source": "folders", "training": {}, "sets": {}},
+            "digest": "d1",
             "metrics": [dict(zip(keys, one, strict=True)) for one in metrics],
             "search": search and {
                 "objectives": objectives, "sampler": "tpe", "scheduler": {"asha": {"first_rung": 100, "reduction": 3}},

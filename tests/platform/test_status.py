@@ -44,7 +44,14 @@ class Driven:
         planned = cells(self.study, "d" * 32)
         self.ledger.accept(self.study.resolved(), variants(self.study.spec), planned, now=1000.0)
         own = str(self.folder)
-        facts = {"name": "small", "storage": own, "folder": own, "metrics": METRICS, "data": {}, "digest": "d" * 32}
+        facts = {
+            "name": "small",
+            "storage": own,
+            "folder": own,
+            "metrics": METRICS,
+            "data": {"source": "folders", "training": {}, "sets": {}},
+            "digest": "d" * 32,
+        }
         self.ledger.put(facts)
         self.trials = {(cell.variant, cell.seed): cell.trial for cell in planned}
 
