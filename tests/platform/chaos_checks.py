@@ -117,11 +117,11 @@ def _tables(study: Path) -> dict[str, list[Any]]:
 def _files(study: Path) -> set[str]:
     """Return what lies in a study's folder, without what the mirror and SQLite keep, and what `leftovers` looks at.
 
-    Decoded images are a cache, named after the paths of the images.
+    Decoded images are a cache, named after the paths of the images; an owner's mark is drawn anew for each ledger.
     """
     paths = (path.relative_to(study) for path in study.rglob("*") if path.is_file())
     names = (str(path) for path in paths if len(path.parts) > 1)
-    return {name for name in names if not name.startswith((".tune/", "trials/decoded/"))}
+    return {name for name in names if not name.startswith((".tune/", "trials/decoded/", "owner/"))}
 
 
 def _csv(path: Path) -> list[list[str]]:
