@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SPEC ?= ablation.yaml
 STUDY ?= components
+CORE := -m "not slow and not browser and not cluster"
 
 .PHONY: help install sweep report mlflow test test-all coverage fuzz chaos lint benchmarks clean
 
@@ -27,14 +28,15 @@ report: install  ## write the report of STUDY again
 mlflow: install  ## open the MLflow UI on the studies' store (http://127.0.0.1:5000)
 	$(BIN)/python -m mlflow ui --backend-store-uri sqlite:///$(CURDIR)/results/mlflow.db
 
-test: install    ## the core tests
-	$(BIN)/python -m pytest -m "not slow and not browser and not cluster"
+test: install    ## the core tests, side by side but those that start Ray
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(CORE) -n auto --dist loadfile --ignore tests/platform
+	$(BIN)/python -m pytest $(CORE) tests/platform
 
 test-all: install ## every test; what is skipped is counted and named
 	$(BIN)/python -m pytest
 
 coverage: install ## the core tests with the coverage of each package; what runs in subprocesses is not counted
-	$(BIN)/python -m pytest -m "not slow and not browser and not cluster" --cov --cov-report=term
+	$(BIN)/python -m pytest $(CORE) --cov --cov-report=term
 	for package in platform trials analysis; do $(BIN)/python -m coverage report --include="$$package/*" | tail -1 | sed "s/TOTAL/$$package/"; done
 
 lint: install    ## format, style, types and import contracts

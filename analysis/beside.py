@@ -28,7 +28,7 @@ class Beside:
 
 def limits(readings: Readings) -> list[tuple[str, str]]:
     """Return what limits every verdict of the study: (heading, sentence)."""
-    return cautions(readings.study, readings.trials, readings.images)
+    return cautions(readings.study, readings.trials, readings.images, readings.references)
 
 
 def elsewhere(notices: list[tuple[str, str]], told: list[tuple[str, str]]) -> list[tuple[str, str]]:

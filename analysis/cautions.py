@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from analysis.failures import UNTOUCHED
 from analysis.ledger import Study
-from analysis.schema import COMPLETED
+from analysis.schema import BASELINE, COMPLETED
 from analysis.wording import counted
 
 __all__ = ["ALIGNMENT", "MARK", "NEAR", "NIQE", "alignment", "cautions", "marked", "spread"]
@@ -19,13 +20,16 @@ MARK = "\u2020"
 WEIGHTS = "config/vgg.weights"
 
 
-def cautions(study: Study, trials: pd.DataFrame, images: pd.DataFrame) -> list[tuple[str, str]]:
+def cautions(
+    study: Study, trials: pd.DataFrame, images: pd.DataFrame, references: pd.DataFrame
+) -> list[tuple[str, str]]:
     """Return what limits every verdict of a study: (heading, sentence).
 
     Args:
         study: whose images they are.
         trials: as from `analysis.load_trials`, of the stage that is judged.
         images: their scores.
+        references: those of methods that learn nothing, on the same images.
     """
     found = []
     if study.data.get("caution"):
@@ -38,6 +42,12 @@ def cautions(study: Study, trials: pd.DataFrame, images: pd.DataFrame) -> list[t
     judged = images[images[study.primary].notna()] if study.primary in images else images
     if len(judged) and len(judged[["set", "image"]].drop_duplicates()) == 1:
         found.append(("One image", "All that is said holds of this image alone."))
+    if _learned_nothing(study, images, references):
+        text = (
+            f"On average over seeds the full model is no better than the untouched input in "
+            f"{study.metric(study.primary).name}: what a component does here says little of a model that has learned."
+        )
+        found.append(("Not learned", text))
     if WEIGHTS in trials and (trials[WEIGHTS] == "random").any():
         text = (
             "The feature losses compared random VGG features, not those learned on ImageNet: what is found of these "
@@ -50,6 +60,20 @@ def cautions(study: Study, trials: pd.DataFrame, images: pd.DataFrame) -> list[t
     return found
 
 
+def _learned_nothing(study: Study, images: pd.DataFrame, references: pd.DataFrame) -> bool:
+    """Return whether the full model's mean score is no better than that of its input, on the images that both have."""
+    if study.primary not in images or study.primary not in references:
+        return False
+    better = study.metric(study.primary).higher_is_better
+    if better is None:
+        return False
+    where = ["set", "image"]
+    full = images[images["variant"] == BASELINE].groupby(where)[study.primary].mean()
+    untouched = references[references["method"] == UNTOUCHED].groupby(where)[study.primary].mean()
+    gain = (full - untouched).dropna().mean()
+    return bool(gain <= 0 if better else gain >= 0)
+
+
 def alignment(difference: float, metric: str, verdict: str = "") -> str:
     """Say that a difference in NIQE lies within what a mere shift of the image would do; else nothing.
 
@@ -58,7 +82,7 @@ def alignment(difference: float, metric: str, verdict: str = "") -> str:
     if metric != NIQE or not abs(difference) <= ALIGNMENT:
         return ""
     if verdict in ("helps", "hurts"):
-        return f"{_MOVES}: this difference is more than chance among seeds, yet no more than that."
+        return f"{_MOVES}: this difference is more than chance among seeds, but no larger than such a cut makes."
     return f"{_MOVES}: so small a difference says nothing."
 
 

@@ -25,8 +25,9 @@ class Companion:
     Args:
         matched: the difference of the brightness-matched PSNR with its interval, or that it was not measured.
         luminance: the error of the mean luminance without and with the change, or that it was not measured.
-        conflict: what it means that the two PSNRs point in opposite directions; empty if they do not.
-        clear: whether both intervals exclude zero, so that the conflict is no accident of few seeds.
+        conflict: what it means that the two PSNRs point in opposite directions, or that only the brightness-matched
+            one is told to be beyond the margin; empty otherwise.
+        clear: whether the intervals that this rests on exclude zero, so that it is no accident of few seeds.
     """
 
     matched: str
@@ -50,7 +51,9 @@ def companions(
         return {}
     rows = {(row["metric"], row["variant"]): row for row in verdicts.to_dict("records")}
     return {
-        variant: _companion(row, rows.get((MATCHED, variant)), rows.get((LUMINANCE, variant)), levels, decimals)
+        variant: _companion(
+            row, rows.get((MATCHED, variant)), rows.get((LUMINANCE, variant)), levels, decimals, study.matters.get(PSNR)
+        )
         for (metric, variant), row in rows.items()
         if metric == PSNR
     }
@@ -89,13 +92,24 @@ def _companion(
     luminance: Mapping[Any, Any] | None,
     levels: Mapping[str, float],
     decimals: Mapping[str, int],
+    margin: float | None,
 ) -> Companion:
     before, after = (levels.get(psnr[name], float("nan")) for name in ("compared_to", "variant"))
     known = isfinite(before) and isfinite(after)
     nearer = abs(after) < abs(before) if known and abs(after) != abs(before) else None
     of = VARIANT if psnr["compared_to"] else EFFECT
     text, clear = conflict(psnr, matched, nearer=nearer, of=of) if matched is not None else ("", False)
+    if matched is not None and not clear and _beyond(psnr, matched, margin):
+        change = number(matched["difference"], decimals[MATCHED], signed=True)
+        text, clear = f"Within the margin in PSNR, but {change} dB once brightness is matched.", True
     return Companion(_matched(matched, decimals), _luminance(luminance, (before, after), decimals), text, clear)
+
+
+def _beyond(psnr: Mapping[Any, Any], matched: Mapping[Any, Any], margin: float | None) -> bool:
+    """Return whether PSNR is found equivalent, but changes by more than the margin once brightness is matched."""
+    if margin is None or psnr["verdict"] != "equivalent":
+        return False
+    return _excludes_zero(matched) and abs(matched["difference"]) > margin
 
 
 def _matched(row: Mapping[Any, Any] | None, decimals: Mapping[str, int]) -> str:

@@ -82,13 +82,15 @@ def compare(
         images_are: as for `judge`.
         paired: as for `judge`.
         family: the variants that were declared together, for whose number p-values are adjusted (Holm), even where one
-            of them has no scores; by default those in the frame. Others have an interval for themselves, no verdict.
+            of them has no scores; by default those in the frame, and in `images.attrs["variants"]`, where
+            `load_judged` names those without a score, too. Others have an interval for themselves, no verdict.
 
     Raises:
         StatisticsError: as `judge`, or if `family` names the baseline, or a variant twice.
     """
     present = [str(name) for name in images.get("variant", pd.Series(dtype=str)).unique() if name != baseline]
-    declared = present if family is None else list(family)
+    planned = [name for name in images.attrs.get("variants", []) if name not in (baseline, *present)]
+    declared = [*present, *planned] if family is None else list(family)
     if baseline in declared or len(set(declared)) < len(declared):
         raise StatisticsError(f"family: expected each variant but {baseline!r}, once, got {', '.join(declared)}")
     options: dict[str, Any] = {"metric": metric, "margin": margin, "images_are": images_are, "paired": paired}
@@ -141,7 +143,7 @@ def judge(
         seeds), `verdict` on the component (`helps`, `hurts`, `equivalent`, `undecided` or
         nothing), `note`: what else is known (a difference that was detected, but lies below the margin), `why`: what
         explains a missing number or verdict, and `left_out`: how many seeds do not count (where they are no pairs,
-        trainings), since some score of theirs is infinite or missing.
+        trainings), since some score of theirs is infinite or missing, and which images, since every score on them is.
 
     Raises:
         StatisticsError: if the frame lacks a column, has more than one stage, or a trial's image twice, if the metric

@@ -12,6 +12,7 @@ import pandas as pd
 from analysis import wording
 from analysis.cost import Cost, costs
 from analysis.search_shown import Grid
+from analysis.shown import tag
 from analysis.tables import Readings, metric_digits
 
 __all__ = ["CostPart", "amount", "cost_part"]
@@ -48,7 +49,7 @@ def cost_part(readings: Readings, table: pd.DataFrame) -> CostPart | None:
     cells = [
         [
             _thing(row),
-            row["verdict"] or "no verdict",
+            tag(row, readings),
             wording.estimate(_prefixed(row, "benefit"), decimals),
             *(text for one in known for text in (_more(row, one.key), _per(row, one.key))),
         ]
@@ -142,7 +143,8 @@ def _single(one: Cost) -> str:
 
 
 def _of(one: Cost) -> str:
-    return one.name[0].lower() + one.name[1:]
+    """Return a cost as a noun in prose: what stands behind a comma in its name is its size."""
+    return (one.name[0].lower() + one.name[1:]).replace(", ", " of ")
 
 
 def _bought(row: Mapping[Any, Any], known: list[Cost], readings: Readings, decimals: int) -> str:
@@ -175,5 +177,6 @@ def _note(readings: Readings) -> str:
         f"What is taken with the component, less what is taken without it, paired by {readings.unit}, and in brackets "
         f"95 % intervals, each for itself. {device}-hours are those of one training with its evaluations, on {held}, "
         "as long as it took with what else ran on the machine. An effect is divided by a cost only where both are told "
-        "from zero; the interval of a quotient is that of the effect over the mean cost."
+        "from zero; the interval of a quotient is that of the effect over the mean cost. What is bought is positive "
+        f"where the metric is better with the component.{wording.ended(readings.interim)}"
     )

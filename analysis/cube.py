@@ -17,6 +17,8 @@ __all__ = ["ABSENT", "Cube", "arms", "cube_of", "differences", "left_out", "obse
 
 ABSENT = "no completed trial of "
 
+PLACE = ("variant", "seed", "set", "image")
+"""The columns that say what a score belongs to."""
 ROUNDING = 1e-12
 """What differs by less than this share of the largest score is the same."""
 
@@ -30,6 +32,7 @@ class Cube:
         unit: what one observation is: a `seed`, or a `repeat`.
         seeds: the number of seeds of each observation.
         images: (set, image) of each of I.
+        without: those on which no score is finite, though one of their set is, or some score of theirs is infinite.
         scenes: of each image, (I,).
         scores: of each variant (its seeds, I), by observation and seed.
         rounding: what is smaller is none.
@@ -39,6 +42,7 @@ class Cube:
     unit: str
     seeds: pd.Series[int]
     images: list[Any]
+    without: list[Any]
     scenes: npt.NDArray[np.int64]
     scores: dict[str, pd.DataFrame]
     rounding: float
@@ -48,12 +52,15 @@ def cube_of(images: pd.DataFrame, metric: str) -> Cube:
     """Return the scores of a metric, from a frame as `analysis.judge` takes it; images that nobody has it on left out.
 
     Raises:
-        StatisticsError: if the frame lacks a column, has more than one stage, or a trial's image twice, or the metric
-            is no column of numbers.
+        StatisticsError: if the frame lacks a column, does not say of each score what it belongs to, has more than one
+            stage, or a trial's image twice, or the metric is no column of numbers.
     """
-    lacking = [name for name in ("variant", "seed", "set", "image") if name not in images]
+    lacking = [name for name in PLACE if name not in images]
     if lacking:
         raise StatisticsError(f"expected scores as from `analysis.load_images`, but there is no {', '.join(lacking)}")
+    blank = [name for name in (*PLACE, "scene", "observation") if name in images and images[name].isna().any()]
+    if blank:
+        raise StatisticsError(f"expected each score's {', '.join(blank)}, but some rows have none")
     if metric not in images:
         raise StatisticsError(f"no metric {metric!r} among the scores; there are {', '.join(map(str, images))}")
     if len(images) and not pd.api.types.is_numeric_dtype(images[metric]):
@@ -66,15 +73,19 @@ def cube_of(images: pd.DataFrame, metric: str) -> Cube:
         raise StatisticsError("expected one score for each variant, seed, set and image, but some come twice")
     rows = ["variant", "observation", "seed"]
     wide = images.pivot(index=rows, columns=["set", "image"], values=metric).astype(float)
+    infinite = wide.isin([np.inf, -np.inf]).any()
     wide = wide.where(np.isfinite(wide))
-    wide = wide.loc[:, wide.notna().any()]
+    there = wide.notna().any()
+    meant = there.groupby(level="set").transform("any") | infinite  # a set without references has no such metric at all
+    without = [*there.index[meant & ~there]]
+    wide = wide.loc[:, there]
     shown = images.assign(scene=images.get("scene", images["image"])).drop_duplicates(["set", "image"])
     shown = shown.set_index(["set", "image"]).reindex(wide.columns).reset_index()
     scenes = np.asarray(shown.groupby(["set", "scene"]).ngroup(), dtype=np.int64)
     scores = {str(name): part.droplevel("variant") for name, part in wide.groupby(level="variant")}
     seeds = images.groupby("observation")["seed"].nunique()
     rounding = ROUNDING * float(np.nanmax(np.abs(wide.to_numpy()))) if wide.size else 0.0
-    return Cube(metric, unit, seeds, wide.columns.tolist(), scenes, scores, rounding)
+    return Cube(metric, unit, seeds, wide.columns.tolist(), without, scenes, scores, rounding)
 
 
 def differences(cube: Cube, variant: str, compared_to: str) -> tuple[pd.DataFrame, str]:
@@ -96,7 +107,9 @@ def arms(cube: Cube, variant: str, compared_to: str) -> tuple[list[pd.DataFrame]
 
 
 def left_out(cube: Cube, variants: Sequence[str], *, paired: bool = False) -> str:
-    """Say how many seeds that two variants share, or trainings of any, lack a score, and on which images; else nothing.
+    """Say how many seeds that two variants share, or trainings of any, lack a score, and on which images.
+
+    And which images do not count, since no score on them is finite. Nothing if nothing is left out.
 
     Args:
         cube: the scores.
@@ -104,13 +117,20 @@ def left_out(cube: Cube, variants: Sequence[str], *, paired: bool = False) -> st
         paired: whether a seed that one of them lacks a score of is left out of both.
     """
     there = [name for name in variants if name in cube.scores]
+    images = [_imageless(cube)] if cube.without else []
     if not there or (paired and len(there) < 2):
-        return ""
+        return "; ".join(images)
     scores = _pairs(cube, *there) if paired else pd.concat([cube.scores[name] for name in there])
     lost = int(scores.isna().any(axis=1).sum())
     noun = "seed" if paired else "training"
     counted = f"1 {noun} is" if lost == 1 else f"{lost} {noun}s are"
-    return f"{counted} left out: {_missing(scores, cube)}" if lost else ""
+    return "; ".join([*([f"{counted} left out: {_missing(scores, cube)}"] if lost else []), *images])
+
+
+def _imageless(cube: Cube) -> str:
+    """Say which images do not count."""
+    counted = "1 image is" if len(cube.without) == 1 else f"{len(cube.without)} images are"
+    return f"{counted} left out: {cube.metric} is infinite or missing everywhere on {_named(cube.without)}"
 
 
 def _pairs(cube: Cube, variant: str, compared_to: str) -> pd.DataFrame:

@@ -15,9 +15,10 @@ from analysis.effects_tables import COLUMNS, Effects
 from analysis.effects_wording import differing, method, said, spoken, told, total
 from analysis.ledger import StudyLike, open_ledger
 from analysis.search_shown import Grid
+from analysis.shown import tag
 from analysis.stages import verdict_stage
-from analysis.tables import Readings, families, metric_digits, read
-from analysis.wording import counted, estimate, number, p_value
+from analysis.tables import Readings, families, marked, metric_digits, read
+from analysis.wording import counted, ended, estimate, number, p_value
 
 __all__ = ["EffectsPart", "effects_part", "effects_table", "load_effects"]
 
@@ -34,6 +35,7 @@ class EffectsPart:
     """What the report says of effects.
 
     Args:
+        note: of which metric they are, and whether they are interim.
         method: how they were estimated, sentences.
         estimands: what each column of `credits` means: (head, words).
         credits: what each component is credited with, side by side.
@@ -41,12 +43,14 @@ class EffectsPart:
         total: that Shapley values add up, a sentence or nothing.
         interactions: the largest first; no rows where the design has none.
         pairs: the means behind the largest ones, to be drawn.
+        each: how many variants each of these means is over.
         findings: a sentence on each interaction that is told from zero, or one that says none is.
         cut: how many interactions are not listed.
         declared: the estimand that has the verdicts.
         over: what it is an average over.
     """
 
+    note: str
     method: list[str]
     estimands: list[tuple[str, str]]
     credits: Grid
@@ -54,6 +58,7 @@ class EffectsPart:
     total: str
     interactions: Grid
     pairs: list[Together]
+    each: int
     findings: list[str]
     cut: int
     declared: str
@@ -71,9 +76,12 @@ def load_effects(study: StudyLike) -> pd.DataFrame:
     `estimand` (a key of `analysis.effects.ESTIMANDS`), `component` (`a`, or `a x b`), `aliases` (what it cannot be told
     from); `difference` (of the presence, in the metric's unit) with `low` and `high` (95 %, for this row alone), `p`,
     `p_adjusted` (Holm, among the rows of the same estimand), `p_equivalent`, `p_equivalent_adjusted`, `deviation`,
-    `effect` (standardised), `sampling`, `seeds`, `images`, `scenes`, `n_failed`, `verdict`, `note`, `why`: see
-    `analysis.factorial_effects`; `sentence`. No rows where the ledger does not say which components variants lack.
-    Where seeds are trained until all is decided, `look`: the seeds at which a primary row was decided, 0 if none was.
+    `effect` (standardised), `sampling`, `seeds`, `images`, `scenes`, `verdict`, `note`, `why`: see
+    `analysis.factorial_effects`; `n_failed`: the trainings behind it that diverged or failed, what is still to be
+    trained is none; `sentence`; `unlocked`: what was changed after the first trial of what a primary row rests on; its
+    verdict is exploratory then. No rows where the ledger does not say which components variants lack. Where planned
+    trials are outstanding, a verdict's `note` and sentence say how many. Where seeds are trained until all is decided,
+    `look`: the seeds at which a primary row was decided, 0 if none was.
 
     Args:
         study: a study's folder, or its name under `results`.
@@ -89,12 +97,16 @@ def effects_table(readings: Readings) -> pd.DataFrame:
     """Return the table of `load_effects` from what was read."""
     effects = readings.credits
     if effects is None:
-        return pd.DataFrame(columns=[*COLUMNS, "sentence"])
+        return pd.DataFrame(columns=[*COLUMNS, "sentence", "unlocked"])
     table = _over_looks(readings, effects.table(readings.judged))
+    behind = effects.behind
+    named = zip(table["estimand"], table["component"], strict=True)
+    table["n_failed"] = [len(readings.broken(behind[effect])) for effect in named]
     decimals = metric_digits(readings, readings.study.primary)
     rows = table.to_dict("records")
     options = {"unit": readings.unit, "over": readings.found}
-    return table.assign(sentence=[said(row, effects, decimals=decimals, **options) for row in rows])
+    table = table.assign(sentence=[said(row, effects, decimals=decimals, **options) for row in rows])
+    return marked(table, readings)
 
 
 def _meant(estimand: str, effects: Effects) -> str:
@@ -126,14 +138,17 @@ def effects_part(readings: Readings, table: pd.DataFrame) -> EffectsPart | None:
     findings = found["sentence"].tolist()
     if len(interactions) and not findings and interactions["p_adjusted"].notna().any():
         findings = [f"None of {counted(len(interactions), 'interaction')} is told from zero (Holm, 5 %)."]
+    meaning = f"{study.metric(study.primary).title}: the difference that a component\u2019s presence makes"
     return EffectsPart(
+        note=f"{meaning}, with its 95 % interval.{ended(readings.interim)}",
         method=method(effects),
         estimands=[(CREDITS[one], f"{_meant(one, effects)}.") for one in shown],
-        credits=_credits(table, shown, effects, decimals),
+        credits=_credits(table, shown, readings, effects, decimals),
         why=differing(table),
         total=total(table, study, decimals=decimals),
         interactions=_interactions(interactions.loc[largest[:MOST]], decimals),
         pairs=_pairs(interactions.loc[largest[:DRAWN]], readings, effects),
+        each=len(effects.runs) // 4,  # with and without two components, in a factorial design equally many
         findings=findings,
         cut=max(0, len(interactions) - MOST),
         declared=effects.declared,
@@ -141,7 +156,7 @@ def effects_part(readings: Readings, table: pd.DataFrame) -> EffectsPart | None:
     )
 
 
-def _credits(table: pd.DataFrame, shown: list[str], effects: Effects, decimals: int) -> Grid:
+def _credits(table: pd.DataFrame, shown: list[str], readings: Readings, effects: Effects, decimals: int) -> Grid:
     """Return a row for each component, and where there are Shapley values their sum beside the whole."""
     cells = {(row["component"], row["estimand"]): row for row in table.to_dict("records")}
     verdicts = any(row["verdict"] for row in cells.values())
@@ -149,7 +164,7 @@ def _credits(table: pd.DataFrame, shown: list[str], effects: Effects, decimals: 
     rows = []
     for name in map(str, effects.runs.columns):
         numbers = [_estimate(cells.get((name, one)), decimals) for one in shown]
-        verdict = [cells[name, effects.declared]["verdict"] or "no verdict"] if verdicts else []
+        verdict = [tag(cells[name, effects.declared], readings)] if verdicts else []
         rows.append([spoken(name), *numbers, *verdict])
     whole = cells.get(("all", TOGETHER))
     if whole is not None and SHAPLEY in shown:

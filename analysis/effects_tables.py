@@ -21,7 +21,7 @@ from analysis.effects import (
     seed_effects,
     variants_behind,
 )
-from analysis.factorial import ORDERS_SEED, defining_words, orders
+from analysis.factorial import defining_words, orders, orders_seed, spreads
 from analysis.ledger import Study
 from analysis.statistics import Floats
 
@@ -60,7 +60,7 @@ class Effects:
         design = self.study.design
         if not isinstance(design, dict) or "orders" not in design:
             return []
-        return orders(tuple(self.runs.columns), design["orders"], seed=ORDERS_SEED)
+        return orders(tuple(self.runs.columns), design["orders"], seed=orders_seed(self.study.name))
 
     @property
     def exact(self) -> bool:
@@ -135,6 +135,11 @@ class Effects:
     def behind(self) -> dict[tuple[str, str], list[str]]:
         """The variants that each effect of the table rests on, by estimand and component."""
         return variants_behind(self.runs, order=2 if self.declared == MAIN else 0, drawn=self.drawn)
+
+    @property
+    def spreads(self) -> dict[str, float]:
+        """How each declared effect varies over seeds; see `analysis.factorial.spreads`."""
+        return spreads(tuple(map(str, self.runs.columns)), self._sets, self.drawn)
 
     @property
     def _sets(self) -> Sequence[frozenset[str]]:

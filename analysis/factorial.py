@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from hashlib import sha256
 from itertools import combinations
-from math import factorial
+from math import factorial, sqrt
 from random import Random
 
 from analysis.errors import DesignError
@@ -23,7 +24,6 @@ from analysis.errors import DesignError
 __all__ = [
     "FEWEST_ORDERS",
     "MOST_EXACT",
-    "ORDERS_SEED",
     "Factorial",
     "Run",
     "aliases",
@@ -33,15 +33,15 @@ __all__ = [
     "full",
     "named",
     "orders",
+    "orders_seed",
     "runs_of_orders",
     "shapley_weights",
+    "spreads",
     "steps_of_order",
 ]
 
 Run = frozenset[str]
 
-ORDERS_SEED = 0
-"""Of the random orders of a design: the same spec, the same variants."""
 FEWEST_ORDERS = 20
 """With fewer random orders a component may stand on the same side of another in all of them, as if there were no error
 of drawing: of 4, a true Shapley value of 0 was then taken for an effect in 12 % of simulated studies."""
@@ -194,9 +194,20 @@ def shapley_weights(component: str, components: Sequence[str]) -> dict[Run, Frac
 
 
 def orders(components: Sequence[str], count: int, *, seed: int) -> list[tuple[str, ...]]:
-    """Return so many random orders of the components, independently drawn; the same for the same seed."""
+    """Return so many random orders of the components, independently drawn; the same for the same seed.
+
+    Of more orders the first are those of fewer: a study that asks for more keeps what it has trained.
+    """
     names, random = _checked(components), Random(seed)
     return [tuple(random.sample(names, len(names))) for _ in range(count)]
+
+
+def orders_seed(study: str) -> int:
+    """Return the seed of a study's random orders, from its name: the same spec, the same variants.
+
+    Studies that all drew the same orders would all err the same way: an error rate holds over draws.
+    """
+    return int.from_bytes(sha256(study.encode()).digest()[:8], "big")
 
 
 def runs_of_orders(drawn: Iterable[Sequence[str]]) -> list[Run]:
@@ -211,6 +222,29 @@ def steps_of_order(order: Sequence[str]) -> dict[str, dict[Run, Fraction]]:
     for place, name in enumerate(order):
         steps[name] = {frozenset(order[: place + 1]): Fraction(1), frozenset(order[:place]): Fraction(-1)}
     return steps
+
+
+def spreads(components: Sequence[str], runs: Collection[Run], drawn: Sequence[Sequence[str]] = ()) -> dict[str, float]:
+    """Return how each component's effect varies over seeds, over how one run does, if runs have nothing in common.
+
+    Args:
+        components: their names.
+        runs: of the design.
+        drawn: random orders, of whose Shapley values that is; without them it is of main effects.
+    """
+    found = {}
+    for name in components:
+        weights: dict[Run, Fraction] = {}
+        if not drawn:
+            weights = effect_weights(frozenset({name}), runs)
+        elif len(runs) == 1 << len(components):
+            weights = shapley_weights(name, components)
+        else:
+            for order in drawn:
+                for run, sign in steps_of_order(order)[name].items():
+                    weights[run] = weights.get(run, Fraction(0)) + sign / len(drawn)
+        found[name] = sqrt(sum(weight**2 for weight in weights.values()))
+    return found
 
 
 def _checked(components: Sequence[str]) -> tuple[str, ...]:

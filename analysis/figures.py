@@ -65,6 +65,7 @@ STYLE: dict[Any, Any] = {
 }
 WIDTH_IN = 11.0
 LEFT, RIGHT = 0.07, 0.995
+FOREST_LEFT, SIZE = 0.2, 9.5
 GAP_IN = 0.12
 """Between the titles of two panels side by side."""
 SMALL_IN = 1.5
@@ -107,17 +108,19 @@ def forest(rows: Sequence[ForestRow], metric: Metric, *, margin: float | None, c
         margin: half the width of the band of differences that do not matter; None draws none.
         caption: what the picture says, for readers who cannot see it.
     """
-    with canvas(0.36 * len(rows) + 0.95, "forest", caption) as (figure, svg):
+    labels = [wrapped(clean(row.label), FOREST_LEFT * WIDTH_IN - GAP_IN, SIZE) for row in rows]
+    more = max(label.count("\n") for label in labels)
+    with canvas((0.36 + more * LINE * SIZE / 72) * len(rows) + 0.95, "forest", caption) as (figure, svg):
         axes = figure.subplots()
         height = figure.get_figheight()
-        figure.subplots_adjust(left=0.2, right=0.735, top=1 - 0.28 / height, bottom=0.56 / height)
+        figure.subplots_adjust(left=FOREST_LEFT, right=0.735, top=1 - 0.28 / height, bottom=0.56 / height)
         axes.axvline(0, color=MUTED, linewidth=0.8, gid="zero")  # by which the page finds it
         if margin is not None:
             axes.axvspan(-margin, margin, color=BAND, linewidth=0)
         for place, row in enumerate(rows):
             _forest_line(axes, place, row)
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_yticks(range(len(rows)), [clean(row.label) for row in rows])
+        axes.set_yticks(range(len(rows)), labels)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.spines["left"].set_visible(False)
         ends = np.concatenate([[0.0, margin or 0.0, -(margin or 0.0)], *(_extent(row) for row in rows)])

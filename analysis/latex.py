@@ -105,16 +105,19 @@ def verdicts_tex(readings: Readings, tables: Tables, *, basis: str = "") -> str:
     primary = tables.verdicts[tables.verdicts["role"] == "primary"]
     images = primary["images"].astype(int).astype(str).tolist()
     rows = [
-        [one.component, one.verdict, one.estimate, one.p, one.effect, str(one.seeds), count]
+        [one.component, one.tag, one.estimate, one.p, one.effect, str(one.seeds), count]
         for one, count in zip(said, images, strict=True)
     ]
     if not rows:
         return _file(readings, ["% This study declares no comparison.\n"])
     subject = "images like these" if study.images == "sample" else "these images"
-    caption = f"Study {study.name}: {metric.name}, what each component changes, on {subject}."
+    caption = f"Study {study.name}: verdicts by {metric.name}, on {subject}."
     notes = [basis] if basis else []
     notes += [f"{heading}: {text}" for heading, text in limits(readings)]
-    notes += ["Intervals are for each row alone; p-values and verdicts are adjusted for all rows."]
+    notes += [
+        shown.differed(readings),
+        "Intervals are for each row alone; p-values and verdicts are adjusted for all rows.",
+    ]
     notes += [wording.EQUIVALENCE] if any(one.verdict == "equivalent" for one in said) else []
     notes += [f"A difference of less than {wording.margin(study)} does not matter."] if wording.margin(study) else []
     notes += [one.sentence for one in said if one.verdict == "no verdict" or one.mark]
@@ -196,7 +199,10 @@ def effects_tex(readings: Readings, effects: EffectsPart | None) -> str:
         return _file(readings, ["% The design declared no effects.\n"])
     credited = [*(f"{head}: {text}" for head, text in effects.estimands), effects.total, effects.why, *effects.method]
     grids = {
-        "what each component is credited with": (effects.credits, [*dict(limits(readings)).values(), *credited]),
+        "what each component is credited with": (
+            effects.credits,
+            [effects.note, *dict(limits(readings)).values(), *credited],
+        ),
         "interactions": (effects.interactions, effects.findings),
     }
     return _file(readings, _grids(readings, "effects", grids))

@@ -18,7 +18,6 @@ from analysis.effects_shown import EffectsPart
 from analysis.outlook_shown import OutlookPart
 from analysis.printable import clean
 from analysis.records import dated
-from analysis.schema import PLANNED
 from analysis.search_shown import MATTERED, TUNED, Grid, SearchPart
 from analysis.several import Side
 from analysis.tables import Readings, Tables
@@ -51,17 +50,20 @@ def markdown(
     parts += [f"**{heading}.** {text}" for heading, text in elsewhere(_notices(readings, search), told)]
     parts += ["## Verdicts", _rests_on(search), *(f"**{heading}.** {text}" for heading, text in told)]
     parts.append("\n".join(map(_item, said, beside(readings, tables))))
-    numbers = [[one.component, one.estimate, one.p, one.effect, str(one.seeds), _tag(one)] for one in said]
+    numbers = [[one.component, one.estimate, one.p, one.effect, str(one.seeds), one.tag] for one in said]
     parts.append(_pipes(_verdict_heads(readings), numbers) if numbers else "")
+    parts.append(shown.differed(readings) if numbers else "")
     parts.append(wording.EQUIVALENCE if any(one.verdict == "equivalent" for one in said) else "")
     names, others = explored(readings, tables)
     if others and said:
-        parts += ["### Other metrics, exploratory", _pipes(["", *names], [[title, *cells] for title, cells in others])]
+        rows = [[title, *cells] for title, cells in others]
+        parts += ["### Other metrics, exploratory", wording.OTHERS, _pipes(["", *names], rows)]
         parts.append(niqe(readings, tables))
     parts += [] if outlook is None or not said else ["## What it would take", _grid(outlook.table), outlook.note]
     parts += [] if effects is None else _effects(effects)
     parts += [] if cost is None or not said else _cost(cost)
     parts += [f"## {shown.variants_head(readings)}", wording.brightening(tables.variants, study), _models(tables)]
+    parts += [f"Mean over images, \u00b1 standard deviation over {readings.unit}s."] if tables.variants.size else []
     parts += [cautions.spread(readings.trials), cautions.NEAR if niqe(readings, tables) else ""]
     for group in shown.groups(readings, tables):
         parts += [f"### {group.name}", _pipes(_heads(group), _rows(group))]
@@ -88,7 +90,11 @@ def several(sides: Mapping[str, Side]) -> str:
     heads = ["Study", "Component", "What is compared", "Metric", "Difference [95 %]", "Margin", "p (Holm)"]
     heads += ["Observations", "Images", "Broke down", "Verdict", "Stands apart"]
     rows = [row for name, side in sides.items() for row in _compared(name, side)]
-    parts = ["# Several studies, side by side", "Each for itself; nothing is pooled.", _pipes(heads, rows, 4)]
+    parts = [
+        "# Several studies, side by side",
+        "Each for itself: nothing is pooled, and p is adjusted within each study, not over all of them.",
+        _pipes(heads, rows, 4),
+    ]
     for name, side in sides.items():
         said = [] if side.nothing else shown.verdicts(side.readings, side.tables)
         told = [*shown.notices(side.readings), *(limits(side.readings) if said else [])]
@@ -113,7 +119,8 @@ def _compared(name: str, side: Side) -> list[list[str]]:
         pair = f"{labels.get(row['variant'])} minus {labels.get(row['compared_to'])}"
         what = f"{row['estimand']}, present minus absent" if row.get("estimand") else pair
         images = f"{int(row['images'])} ({study.images})"
-        verdict = f"{_tag(one)}: {row['why']}" if row["why"] and not row["verdict"] else _tag(one)
+        why = f": {wording.reason(row['why'], labels)}" if row["why"] and not row["verdict"] else ""
+        verdict = f"{one.tag}{why}"
         cells = [name, one.component, what, metric, one.estimate, judged_by, one.p, wording.counted(one.seeds, unit)]
         found.append([*cells, images, str(int(row["n_failed"])), verdict, side.apart])
     return found
@@ -150,8 +157,7 @@ def show(
         console.print(clean(_whole(one)), soft_wrap=True)
     if effects is not None:
         _show_effects(console, effects)
-    begun = int((readings.trials["state"] != PLANNED).sum())
-    happened = wording.events(readings.events, begun)
+    happened = wording.events(readings.events, shown.begun(readings)["trial"].nunique())
     for sentence in (happened, wording.brightening(tables.variants, readings.study), str(path)):
         if sentence:
             console.print(clean(sentence), soft_wrap=True)
@@ -185,7 +191,11 @@ def _method(readings: Readings) -> list[str]:
     """Return in brief how numbers came about, as parts of a Markdown page; the page in HTML has it whole."""
     study, unit, margin = readings.study, readings.unit, wording.margin(readings.study)
     about = "images like these" if study.images == "sample" else "these very images"
-    judged = f"Intervals are of 95 %, each for itself; p-values are adjusted for {len(readings.family)} (Holm)."
+    looks = (", not adjusted for looks", " and over all looks") if study.looks else ("", "")
+    judged = (
+        f"Intervals are of 95 %, each for itself{looks[0]}; p-values are adjusted for {len(readings.family)} "
+        f"(Holm){looks[1]}."
+    )
     told = [
         f"A score is the mean over the last {wording.counted(study.at, 'evaluation')} of a trial, never the best one.",
         f"Differences are paired by {unit} and image; verdicts are on {about}, and one observation is a {unit}.",
@@ -233,7 +243,7 @@ def _cost(cost: CostPart) -> list[str]:
 
 def _effects(effects: EffectsPart) -> list[str]:
     """Return what is told of effects as parts of a Markdown page."""
-    parts = ["## Effects of the components", _grid(effects.credits), effects.total, effects.why]
+    parts = ["## Effects of the components", effects.note, _grid(effects.credits), effects.total, effects.why]
     parts.append("\n".join(f"- {head}: {text}" for head, text in effects.estimands))
     if effects.interactions.rows:
         cut = f"{effects.cut} smaller ones are in effects.csv." if effects.cut else ""
@@ -300,10 +310,6 @@ def _item(verdict: shown.Verdict, found: Beside) -> str:
 
 def _whole(verdict: shown.Verdict) -> str:
     return f"{verdict.sentence} {verdict.bound}".rstrip()
-
-
-def _tag(verdict: shown.Verdict) -> str:
-    return f"{verdict.verdict}, {verdict.mark}" if verdict.mark else verdict.verdict
 
 
 def _heads(group: shown.Group) -> list[str]:

@@ -65,11 +65,9 @@ def verdicts(table: pd.DataFrame, found: pd.DataFrame, *, at: Sequence[int]) -> 
     detected = (verdict == "equivalent") & (over["p_adjusted"] < LEVEL)
     when = over["variant"].map(recorded["seeds"]).fillna(0).astype(int)
     late = over["why"].mask(table["p"].notna() & over["p_adjusted"].isna(), _waits(found, at))
-    failed = over["n_failed"].where(when == 0, (when - over["seeds"]).clip(lower=0))  # later seeds were never planned
     return over.assign(
-        verdict=verdict, note=over["note"].mask(detected, BELOW), look=when, last_look=_last(found), why=late,
-        n_failed=failed,
-    )  # fmt: skip
+        verdict=verdict, note=over["note"].mask(detected, BELOW), look=when, last_look=_last(found), why=late
+    )
 
 
 def _adjusted(table: pd.DataFrame, found: pd.DataFrame, at: Sequence[int]) -> pd.DataFrame:

@@ -154,17 +154,17 @@ class _Server:
         Raises:
             StudyError: in place of whatever MLflow raises.
         """
-        store = Path(unquote(urlsplit(self.uri).path)[1:])
-        if self.uri.startswith("sqlite:///") and not store.is_file():  # MLflow would make one
-            raise StudyError(f"{self.uri}: expected an MLflow store, but there is no file {store}")
+        if urlsplit(self.uri).scheme.partition("+")[0] == "sqlite":
+            _require_store(self.uri)
         for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
         from mlflow.exceptions import MlflowException  # MLflow takes seconds to import
         from requests import RequestException
+        from sqlalchemy.exc import SQLAlchemyError
 
         try:
             yield
-        except (MlflowException, RequestException, OSError) as error:
+        except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
             reason = " ".join(str(error).split())[:300].replace(self.uri, self.shown)
             raise StudyError(f"MLflow at {self.shown} cannot be read: {reason}") from error
 
@@ -182,6 +182,20 @@ class _Server:
             found += page
             token = page.token or ""
         return found
+
+
+def _require_store(uri: str) -> None:
+    """Require a file in which MLflow has made a store: of any other, and of none, it would make one by itself."""
+    store = Path(unquote(urlsplit(uri).path)[1:])
+    if not store.is_file():
+        raise StudyError(f"{uri}: expected an MLflow store, but there is no file {store}")
+    try:
+        with closing(sqlite3.connect(f"{store.resolve().as_uri()}?mode=ro", uri=True)) as db:
+            found = db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'experiments'").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise StudyError(f"{uri}: expected an MLflow store, but {store} cannot be read: {error}") from error
+    if not found:
+        raise StudyError(f"{uri}: expected an MLflow store, but {store} is none: it has no table of experiments")
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ up: it is said what margins take that are so many standard deviations of one var
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, isfinite, nan, sqrt
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -20,7 +21,10 @@ from analysis.schema import DECIDED
 from analysis.sequential import shares
 from analysis.statistics import decides, deviation_range, seeds_needed
 
-__all__ = ["ALL", "ASSUMED", "COMPONENT", "ENDS", "MOST", "Effort", "Reach", "outlook_table", "reach", "reached"]
+__all__ = [
+    "ALL", "ASSUMED", "COMPONENT", "ENDS", "MOST", "Effort", "Reach", "few_orders", "outlook_table", "reach",
+    "reached",
+]  # fmt: skip
 
 MOST = 1000
 """More seeds than this are not counted out."""
@@ -100,7 +104,9 @@ def outlook_table(
     effort: Effort,
     *,
     looks: Sequence[int] = (),
+    planned: int = 0,
     unknown: str = "nothing has been trained yet",
+    spreads: Mapping[str, float] = MappingProxyType({}),
 ) -> pd.DataFrame:
     """Return what it would take to decide, for each margin that was declared.
 
@@ -110,7 +116,7 @@ def outlook_table(
     as in the table of verdicts; `seeds`: complete so far; `seeds_low`, `seeds_high`: all in all; `beyond_low`,
     `beyond_high`: more than that, which is the most that was declared or counted. `trainings_*`, `hours_*` (summed) and
     `wall_hours_*` (`at_once` at a time) are those to come, of all variants. `why` explains what is missing, and says
-    what is decided already.
+    what is decided already, or will be by the seeds that are planned.
 
     Args:
         verdicts: as from `analysis.tables.verdict_table`; None if nothing is known.
@@ -118,18 +124,22 @@ def outlook_table(
         sizes: variant of each declared comparison -> how many were declared together with it, itself included.
         effort: what one more seed takes.
         looks: as for `reach`.
+        planned: seeds of every variant, while some of them have not ended (`Readings.planned`): what has a verdict so
+            far takes these. 0 once they all have, or with looks.
         unknown: why nothing is known, if so.
+        spreads: component -> how its effect varies over seeds, over how one variant's score does, if runs have nothing
+            in common (`analysis.factorial.spreads`); of what is not named it is that of a difference of two runs.
     """
     rows: list[dict[str, Any]] = []
     for metric, margin in matters.items():
         there = {} if verdicts is None else _of_metric(verdicts, metric)
         own = [
-            _component(there.get(name), name, margin, level=LEVEL / size, looks=looks, unknown=unknown)
+            _component(there.get(name), name, margin, level=LEVEL / size, looks=looks, planned=planned, unknown=unknown)
             for name, size in sizes.items()
         ]
         known = [row for row in own if isfinite(row["seeds_low"])]
-        more = [_together(own)] if known else _assumed(own, level=LEVEL / max(sizes.values(), default=1), looks=looks)
-        rows += [{"metric": metric, "margin": margin, **_costed(row, effort)} for row in [*own, *more] if own]
+        more = [_together(own, planned)] if known else _assumed(own, sizes, spreads, looks) if own else []
+        rows += [{"metric": metric, "margin": margin, **_costed(row, effort)} for row in [*own, *more]]
     return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(_COUNTS, "Int64"))
 
 
@@ -151,7 +161,14 @@ def _of_metric(verdicts: pd.DataFrame, metric: str) -> dict[str, dict[Any, Any]]
 
 
 def _component(
-    row: Mapping[Any, Any] | None, name: str, margin: float, *, level: float, looks: Sequence[int], unknown: str
+    row: Mapping[Any, Any] | None,
+    name: str,
+    margin: float,
+    *,
+    level: float,
+    looks: Sequence[int],
+    planned: int,
+    unknown: str,
 ) -> dict[str, Any]:
     """Return the seeds that one comparison takes, or why they are not known."""
     found = {**_NOTHING, "kind": COMPONENT, "variant": name}
@@ -159,14 +176,28 @@ def _component(
         return {**found, "why": unknown}
     kept = ("component", "compared_to", "deviation", "seeds")
     found |= {key: row[key] for key in kept}
+    if row["verdict"] in DECIDED and planned:
+        why = f"{row['verdict']} so far, to be decided at the {planned} planned"
+        return {**found, **_ends(Reach(planned), Reach(planned)), "why": why}
     if row["verdict"] in DECIDED:
         return {**found, "seeds_low": row["seeds"], "seeds_high": row["seeds"], "why": f"decided: {row['verdict']}"}
     judged = row["verdict"] or row["role"] != "primary" or looks  # what waits for a look will be judged
     if not isfinite(row["deviation"]) or not judged or _aliased(row):
         return {**found, "why": row["why"] or "the spread over seeds is not known"}
-    if row.get("sampling", 0.0) >= margin:
-        return {**found, "why": "the error of drawing orders alone is as large as the margin: more orders are needed"}
+    if few_orders(row, margin):
+        return {**found, "why": few_orders(row, margin)}
     return found | _ends(*reached(row, margin, level=level, looks=looks))
+
+
+def few_orders(row: Mapping[Any, Any], margin: float) -> str:
+    """Return why no number of seeds decides where components' effects come from few random orders; else nothing.
+
+    Args:
+        row: of an effect (`sampling`), or of `judge`.
+        margin: in its unit.
+    """
+    large = row.get("sampling", 0.0) >= margin
+    return "the error of drawing orders alone is as large as the margin: more orders are needed" if large else ""
 
 
 def _aliased(row: Mapping[Any, Any]) -> bool:
@@ -187,31 +218,47 @@ def _ends(low: Reach, high: Reach) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _together(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _together(rows: Sequence[Mapping[str, Any]], planned: int) -> dict[str, Any]:
     """Return the most that an open comparison takes, of those whose spread is known."""
     known = [row for row in rows if isfinite(row["seeds_low"])]
     open_ = [row for row in known if not row["why"]]
     lacking = [row["component"] or row["variant"] for row in rows if not isfinite(row["seeds_low"])]
     whys = [f"not known of {', '.join(lacking)}"] if lacking else []
     found = {**_NOTHING, "kind": ALL, "seeds": min(row["seeds"] for row in open_ or known)}
+    all_ = f"all {'that are known ' if lacking else ''}"
+    if not open_ and planned:
+        why = f"{all_}have a verdict so far, to be decided at the {planned} planned"
+        return {**found, **_ends(Reach(planned), Reach(planned)), "why": "; ".join([why, *whys])}
     if not open_:
-        return {**found, "why": "; ".join([f"all {'that are known ' if lacking else ''}are decided", *whys])}
+        return {**found, "why": "; ".join([f"{all_}are decided", *whys])}
     most = [max((row[f"beyond_{end}"], row[f"seeds_{end}"]) for row in open_) for end in ENDS]
     low, high = (Reach(int(seeds), beyond) for beyond, seeds in most)
     return {**found, **_ends(low, high), "why": "; ".join(whys)}
 
 
-def _assumed(rows: Sequence[Mapping[str, Any]], *, level: float, looks: Sequence[int]) -> list[dict[str, Any]]:
+def _assumed(
+    rows: Sequence[Mapping[str, Any]], sizes: Mapping[str, int], spreads: Mapping[str, float], looks: Sequence[int]
+) -> list[dict[str, Any]]:
     """Return what margins take that are so many standard deviations of one variant's score over seeds.
 
-    The difference of two runs that have nothing in common varies sqrt(2) times as much.
+    The most that a comparison takes; beside effects, each of many runs, a pair such as the placebo takes more.
     """
     there = min((int(row["seeds"]) for row in rows), default=0)
     after = max((int(row["seeds"]) for row in rows), default=0) if not looks else 0
+    pairs = [name for name in sizes if spreads and name not in spreads]
+
+    def most(names: Iterable[str], sds: float) -> Reach:
+        took = [
+            reach(spreads.get(name, sqrt(2)) / sds, level=LEVEL / sizes[name], after=after, looks=looks)
+            for name in names
+        ]
+        return max(took, key=lambda one: (one.beyond, one.seeds))
+
     found = []
     for sds in SDS:
-        one = reach(sqrt(2) / sds, level=level, after=after, looks=looks)
-        found.append({**_NOTHING, "kind": ASSUMED, "sds": sds, "seeds": there, **_ends(one, one)})
+        one, effects = most(sizes, sds), most(spreads or sizes, sds)
+        why = f"{effects.seeds} without {', '.join(pairs)}" if effects != one else ""
+        found.append({**_NOTHING, "kind": ASSUMED, "sds": sds, "seeds": there, **_ends(one, one), "why": why})
     return found
 
 

@@ -11,12 +11,12 @@ import pandas as pd
 
 from analysis.comparison import LEVEL
 from analysis.ledger import Metric
-from analysis.outlook import ALL, ASSUMED, COMPONENT, ENDS, Effort, Reach, outlook_table
+from analysis.outlook import ASSUMED, COMPONENT, ENDS, Effort, Reach, outlook_table
 from analysis.schema import COMPLETED, CONFIRM, SEARCH
 from analysis.search_shown import Grid
 from analysis.stages import Unit
 from analysis.tables import Readings, Tables
-from analysis.wording import counted, ended, listed, seeds_reached
+from analysis.wording import counted, ended, labels, listed, reason, seeds_reached
 
 __all__ = ["Asked", "OutlookPart", "effort", "outlook_of", "outlook_part", "sizes"]
 
@@ -85,13 +85,14 @@ def effort(readings: Readings) -> Effort:
 
 def outlook_of(readings: Readings, tables: Tables) -> tuple[pd.DataFrame, OutlookPart | None]:
     """Return the table of `analysis.outlook.outlook_table` of what was read, and what is told of it."""
-    study, taken = readings.study, effort(readings)
+    study, taken, effects = readings.study, effort(readings), readings.effects
     asked = Asked(study.metrics, study.primary, readings.unit, study.looks, sample=study.images == "sample")
     table = outlook_table(
-        tables.verdicts, study.matters, sizes(readings), taken, looks=study.looks,
-        unknown="it was not measured on images",
+        tables.verdicts, study.matters, sizes(readings), taken, looks=study.looks, planned=readings.planned,
+        unknown="it was not measured on images", spreads=effects.spreads if effects else {},
     )  # fmt: skip
-    part = outlook_part(table, taken, asked)
+    names = labels(readings.variants, readings.runs)
+    part = outlook_part(table.assign(why=[reason(why, names) for why in table["why"]]), taken, asked)
     if part and readings.interim:  # what is decided so far is not decided yet
         part = replace(part, note=f"{part.note}{ended(readings.interim)}")
     return table, part
@@ -118,7 +119,7 @@ def outlook_part(table: pd.DataFrame, effort: Effort, asked: Asked) -> OutlookPa
     left = len(heads)
     heads += [f"{units.capitalize()} there are", f"{units.capitalize()} to decide", "More trainings"]
     if isfinite(effort.hours):
-        heads += ["More hours", *([f"With {effort.at_once} at a time"] if effort.at_once > 1 else [])]
+        heads += ["More hours", *([f"Hours with {effort.at_once} at a time"] if effort.at_once > 1 else [])]
     cells = [
         [_margin(row, by_key[row["metric"]]), *([_thing(row)] if len(own) else []), *_numbers(row, asked.looks)][
             : len(heads)
@@ -145,11 +146,13 @@ def _numbers(row: Mapping[Any, Any], looks: Sequence[int]) -> list[str]:
     there, known = str(row["seeds"]), bool(pd.notna(row["seeds_low"]))
     if row["kind"] == COMPONENT and not known:
         return [there, f"not known: {row['why']}", *[MISSING] * 3]
-    if (row["kind"] == COMPONENT and row["why"]) or not known:  # it is decided, or all are
+    if not known:  # all are decided
         return [there, row["why"], *["0"] * 3]
     low, high = (Reach(int(row[f"seeds_{end}"]), bool(row[f"beyond_{end}"])) for end in ENDS)
-    seeds = seeds_reached(low, high, "", most=looks[-1] if looks else 0)
     spans = [_span(row, what, high) for what in ("trainings", "hours", "wall_hours")]
+    if row["kind"] == COMPONENT and row["why"]:  # it is decided, or will be by the seeds that are planned
+        return [there, row["why"], *spans]
+    seeds = seeds_reached(low, high, "", most=looks[-1] if looks else 0)
     return [there, f"{seeds}; {row['why']}" if row["why"] else seeds, *spans]
 
 
@@ -158,7 +161,9 @@ def _span(row: Mapping[Any, Any], what: str, high: Reach) -> str:
     few, many = (_rounded(row[f"{what}_{end}"], whole=what == "trainings") for end in ENDS)
     if row["beyond_low"]:
         return f"more than {few}" if row[f"{what}_low"] else MISSING  # no more were declared
-    return f"{few} to more than {many}" if high.beyond else few if few == many else f"{few} to {many}"
+    if high.beyond:
+        return f"{few} or more" if few == many else f"{few} to more than {many}"
+    return few if few == many else f"{few} to {many}"
 
 
 def _rounded(value: float, *, whole: bool) -> str:
@@ -184,15 +189,16 @@ def _note(table: pd.DataFrame, effort: Effort, asked: Asked) -> str:
         said.append("For images like these more scenes may be needed, too, which is not counted here.")
     if looks:
         said.append(f"They are counted at the looks, at {listed([str(one) for one in looks])} {units}.")
-    if (table["kind"] == ALL).any() and (table["seeds_low"].notna() & (table["why"] == "")).any():
+    measured = table[(table["kind"] != ASSUMED) & (table["why"] == "")]
+    if (measured["seeds_low"] != measured["seeds_high"]).any():
         said.append(
             f"Ranges are 90 % intervals, wide because few {units} tell only roughly how much a difference varies "
             "(three leave its variance open by a factor of 0.33 to 19.5)."
         )
     if (table["kind"] == ASSUMED).any():
         assumed = table["metric"].isin(table.loc[table["kind"] == ASSUMED, "metric"])
-        whys = dict.fromkeys(table.loc[assumed & (table["why"] != ""), "why"])
-        why = f" ({'; '.join(whys)})" if whys else ""
+        whys = list(dict.fromkeys(table.loc[assumed & (table["kind"] == COMPONENT) & (table["why"] != ""), "why"]))
+        why = f" ({'no comparison is complete' if len(whys) > 1 else whys[0]})" if whys else ""
         said.append(
             f"How much {units} differ is not known yet{why}, so it is told for a standard deviation (sd) of one "
             f"variant\u2019s score over {units}, if runs of the same seed have nothing in common; if they correlate by "

@@ -126,6 +126,7 @@ def _verdicts(readings: Readings, tables: Tables, effects: EffectsPart | None) -
         "beside": beside(readings, tables),
         "forest": _forest(readings, tables),
         "explored": explored(readings, tables),
+        "others": wording.OTHERS,
         "niqe": niqe(readings, tables),
         "together": together(effects.pairs, primary) if effects and effects.pairs else "",
     }

@@ -20,7 +20,7 @@ from analysis.figures import ACCENT, AGAINST, GAP_IN, INK, LINE, MUTED, PAPER, R
 from analysis.ledger import Metric, Study
 from analysis.printable import clean
 from analysis.search_figures import MOST
-from analysis.suggestions import PARAMS, Searched
+from analysis.suggestions import PARAMS, Searched, finite
 from analysis.wording import counted, listed
 
 __all__ = ["coordinates"]
@@ -83,7 +83,7 @@ def coordinates(searched: Searched, study: Study, labels: Mapping[str, str]) -> 
     search = study.search
     if search is None:
         return []
-    tried = _ended(searched.suggestions)
+    tried = finite(_ended(searched.suggestions), list(search.objectives))
     having, known = set(tried["variant"]), [path for path in search.space if f"{PARAMS}{path}" in tried]
     paths = {name: [path for path in known if path in search.parameters.get(name, ())] for name in labels}
     every = [name for name in labels if name in having and paths[name]]
@@ -100,7 +100,7 @@ def coordinates(searched: Searched, study: Study, labels: Mapping[str, str]) -> 
     ends = [_objective(tried[key], study.metric(key), higher=up) for key, up in higher.items()]
     first, up = next(iter(higher.items()))
     panels = {name: [settings[path] for path in paths[name]] for name in names}
-    caption = _caption(tried, study.metric(first), cut=len(every) > len(names))
+    caption = _caption(tried, study.metric(first), list(higher), cut=len(every) > len(names))
     columns = 2 if max(map(len, panels.values())) + len(ends) <= FEW_AXES else 1
     parts = {name: tried[tried["variant"] == name] for name in names}
     titles = [
@@ -143,7 +143,7 @@ def _subplots(figure: Figure, count: int, columns: int, more: float) -> list[Axe
     return axes[:count]
 
 
-def _caption(tried: pd.DataFrame, first: Metric, *, cut: bool) -> str:
+def _caption(tried: pd.DataFrame, first: Metric, keys: Sequence[str], *, cut: bool) -> str:
     said = [
         "A line for each suggestion that has ended, across its settings to what it reached; the stronger its colour, "
         f"the better its rank in {first.name} among its variant\u2019s."
@@ -154,6 +154,9 @@ def _caption(tried: pd.DataFrame, first: Metric, *, cut: bool) -> str:
     broken = [state for state in BROKEN if state in states]
     if broken:
         said.append(f"Dotted and ending in a cross: {' or '.join(broken)}.")
+    holes = int(tried.loc[tried["state"] == "complete", list(keys)].isna().any(axis=1).sum())
+    if holes:
+        said.append(f"Broken off at an objective without a finite value: {counted(holes, 'complete suggestion')}.")
     if tried["chosen"].any():
         said.append("A dark line with diamonds is what was chosen.")
     if tried.groupby("variant").size().max() > LINES:

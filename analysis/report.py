@@ -52,6 +52,7 @@ SOME = ("effects", "search", "promised", "tuned")
 OWN = ("index.html", "studies.csv")
 """By one of these a folder is known that a report was written into."""
 Bring = Callable[[Iterable[str]], None]
+Source = tuple[Ledger, Bring, str]
 STALE_S = 60.0
 """A draft of this age is nobody's any more."""
 
@@ -102,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             here = len(found) == 1 and not chosen.mlflow
             folder = _folder(chosen.out or Path("report")) if chosen.out or not here else found[0][0].folder / "report"
             if len(found) > 1:
-                _write_several([ledger for ledger, _ in found], folder)
+                _write_several([one for one, _, _ in found], [place for _, _, place in found], folder)
                 return 0
             told = _write(found[0][0], folder, found[0][1])
     except ReportError as error:
@@ -133,8 +134,8 @@ def _chosen(arguments: Sequence[str] | None) -> argparse.Namespace:
     return chosen
 
 
-def _sources(chosen: argparse.Namespace) -> Iterator[AbstractContextManager[tuple[Ledger, Bring]]]:
-    """Yield each study's open ledger, and what fetches the pictures of its trials."""
+def _sources(chosen: argparse.Namespace) -> Iterator[AbstractContextManager[Source]]:
+    """Yield each study's open ledger, what fetches the pictures of its trials, and where it was read."""
     if not chosen.mlflow:
         yield from (_local(study) for study in chosen.study)
         return
@@ -143,19 +144,19 @@ def _sources(chosen: argparse.Namespace) -> Iterator[AbstractContextManager[tupl
 
 
 @contextmanager
-def _local(study: str) -> Iterator[tuple[Ledger, Bring]]:
+def _local(study: str) -> Iterator[Source]:
     with open_ledger(study) as ledger:
-        yield ledger, lambda _: None
+        yield ledger, lambda _: None, str(ledger.folder)
 
 
 @contextmanager
-def _remote(uri: str, experiment: str, study: str | None) -> Iterator[tuple[Ledger, Bring]]:
+def _remote(uri: str, experiment: str, study: str | None) -> Iterator[Source]:
     from analysis.mlflow_source import fetch_study
 
     with TemporaryDirectory(prefix="study-") as place:
         fetched = fetch_study(uri, place, experiment=experiment, study=study)
         with open_ledger(fetched.folder) as ledger:
-            yield ledger, fetched.bring
+            yield ledger, fetched.bring, f"run {fetched.parent.id}"
 
 
 def _folder(out: Path) -> Path:
@@ -165,9 +166,9 @@ def _folder(out: Path) -> Path:
     return out
 
 
-def _write_several(ledgers: Sequence[Ledger], folder: Path) -> None:
+def _write_several(ledgers: Sequence[Ledger], places: Sequence[str], folder: Path) -> None:
     """Write and print the verdicts of several studies, side by side."""
-    found = sides(named(ledgers))
+    found = sides(named(ledgers, places))
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / OWN[1], csv(side_by_side(found)).encode())
     told = listing.several(found)

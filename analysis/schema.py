@@ -20,6 +20,7 @@ __all__ = [
     "DECIDED",
     "DIVERGED",
     "EARLIER",
+    "ENDED",
     "FAILED",
     "FIXED",
     "PLANNED",
@@ -59,6 +60,8 @@ STOPPED = "STOPPED"  # by the scheduler
 DIVERGED = "DIVERGED"  # a result: counted, never repeated
 FAILED = "FAILED"  # with a kind: memory, data, bug, lost
 STATES = (PLANNED, RUNNING, COMPLETED, STOPPED, DIVERGED, FAILED)
+ENDED = (COMPLETED, STOPPED, DIVERGED, FAILED)
+"""A state that is not among them, one that is not known included, is no end."""
 
 CONTINUE, STOP = "continue", "stop"  # what a scheduler decides
 

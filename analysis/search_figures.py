@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from analysis.figures import ACCENT, AGAINST, INK, MUTED, Panels, panels
 from analysis.ledger import Study
 from analysis.schema import BASELINE
-from analysis.suggestions import Searched
+from analysis.suggestions import Searched, finite
+from analysis.wording import counted
 
 __all__ = ["MOST", "search_pictures"]
 
@@ -52,16 +53,16 @@ def search_pictures(searched: Searched, study: Study, labels: Mapping[str, str])
     if search is None or not names:
         return []
     keys = list(search.objectives)
-    first = study.metric(keys[0])
+    first, drawn = study.metric(keys[0]), points[points["variant"].isin(names)]
     dots = "filled where it ran to the end, hollow where it was stopped, with its value there"
     if len(keys) == 1:
         caption = (
             f"{first.title} of each suggestion, {dots}; a cross below: diverged, failed or refused. The line is the "
-            "best so far, dotted that of the full model, a diamond what was chosen."
+            f"best so far, dotted that of the full model, a diamond what was chosen.{_absent(drawn, keys)}"
         )
         titles = [labels[name] for name in names]
         with panels(titles, "search", caption, across="Suggestion", up=first.title, layout=LAYOUT) as (axes, svg):
-            reach = _reach(points[points["variant"].isin(names)], keys[0])
+            reach = _reach(drawn, keys[0])
             for axis, name in zip(axes, names, strict=True):
                 _best_so_far(axis, points, name, keys[0], higher=search.objectives[keys[0]] == "max")
                 _stopped(axis, points[points["variant"] == name], "number", keys[0], up=reach)
@@ -71,9 +72,9 @@ def search_pictures(searched: Searched, study: Study, labels: Mapping[str, str])
     caption += "same search dominates, a diamond what was chosen."
     if len(keys) > 2:
         caption += f" Only the first two of {len(keys)} objectives are drawn; the front is that of all."
+    caption += _absent(drawn, keys[:2])
     titles = [labels[name] for name in names]
     with panels(titles, "search", caption, across=first.title, up=second.title, layout=LAYOUT) as (axes, svg):
-        drawn = points[points["variant"].isin(names)]
         reaches = {key: _reach(drawn, key) for key in keys[:2]}
         for axis, name in zip(axes, names, strict=True):
             own = points[points["variant"] == name]
@@ -99,7 +100,14 @@ def _points(searched: Searched, study: Study) -> pd.DataFrame:
     values = rungs.reindex(columns=keys).reindex(at)
     for key in keys:
         there.loc[stopped.index, key] = values[key].to_numpy(dtype=float)
-    return there.reset_index()
+    return finite(there.reset_index(), keys)
+
+
+def _absent(drawn: pd.DataFrame, keys: list[str]) -> str:
+    """Say how many suggestions have no dot, though they were measured, if there are some."""
+    measured = drawn.loc[drawn["state"].isin(["complete", "stopped"]), keys]
+    count = int(measured.isna().any(axis=1).sum())
+    return f" Not drawn: {counted(count, 'suggestion')} without a finite value." if count else ""
 
 
 def _best_so_far(axis: Axes, points: pd.DataFrame, name: str, key: str, *, higher: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
@@ -11,11 +12,12 @@ from typing import Any
 import pandas as pd
 
 from analysis.basis import basis
+from analysis.effects_tables import Effects
 from analysis.importance import LEAST, SEED, SHUFFLES, Mattered
 from analysis.ledger import Search, Study
 from analysis.schema import BASELINE
 from analysis.search_tables import Rung, SearchTables
-from analysis.search_wording import asked, budget, compared, gap, gaps, largest, notices, progress
+from analysis.search_wording import asked, budget, compared, gap, gaps, largest, lost, notices, progress
 from analysis.shown import ROWS, Group, groups, labels
 from analysis.suggestions import Searched
 from analysis.tables import Readings, Tables
@@ -65,9 +67,9 @@ class SearchPart:
         ended: (variant, why its search ended early).
         settings: what was chosen, and why.
         promised: promised beside confirmed.
-        gaps: sentences on how they differ.
+        gaps: sentences on how they differ, and on which values are left out.
         tuned: what tuning changes of each comparison; no rows if nothing was confirmed.
-        tuned_why: why some of it has no interval; a sentence or nothing.
+        tuned_why: why some of it has no interval, and what it is not told of; sentences or nothing.
         mattered: which parameters are told from noise; no rows if nothing can be said.
         unknown: for which variants that cannot be said, and which are compared at a rung; sentences or nothing.
         rungs: what the rungs foretell.
@@ -144,11 +146,11 @@ def search_part(
         spent=_spent(search, tables.spent, names),
         left_out=left_out,
         ended=ended,
-        settings=_settings(tables.promised, search, names),
+        settings=_settings(tables.promised, study, search, names),
         promised=_promised(tables.promised, study, search, names),
-        gaps=gaps(tables.promised, study, search),
+        gaps=[*gaps(tables.promised, study, search), *lost(tables.lost, study, names)],
         tuned=_tuned(tables, study, search, names),
-        tuned_why=_tuned_why(tables.tuned),
+        tuned_why=_tuned_why(tables.tuned, readings.effects),
         mattered=shares,
         unknown=unknown,
         rungs=_rungs(tables.rungs, study),
@@ -174,14 +176,20 @@ def _spent(search: Search, spent: pd.DataFrame, names: Mapping[str, str]) -> Gri
     return Grid([*heads, "Answered from the ledger", "Steps trained", "Time"], rows, shares=shares)
 
 
-def _settings(promised: pd.DataFrame, search: Search, names: Mapping[str, str]) -> Grid:
+def _settings(promised: pd.DataFrame, study: Study, search: Search, names: Mapping[str, str]) -> Grid:
     rows = []
     for row in promised.drop_duplicates(["variant", "repeat"]).head(ROWS).to_dict("records"):
         settings = ", ".join(f"{path}: {_value(value)}" for path, value in json.loads(row["settings"]).items())
         chosen = "\u2013" if pd.isna(row["number"]) or row["number"] < 0 else str(row["number"])
-        why = row["why"] or "its search is not finished"
+        why = _named(row["why"], study) or "its search is not finished"
         rows.append([_place(row, search, names), chosen, settings or "\u2013", why])
     return Grid(["Search of", "Suggestion", "Settings chosen", "Why"], rows, left=4)
+
+
+def _named(why: str, study: Study) -> str:
+    """Return why settings were chosen with the metrics' names for their keys."""
+    names = {one.key: one.name.replace(", ", " ") for one in study.metrics}
+    return re.sub(r"[\w/]+", lambda found: names.get(found[0], found[0]), why)
 
 
 def _promised(promised: pd.DataFrame, study: Study, search: Search, names: Mapping[str, str]) -> Grid:
@@ -225,10 +233,13 @@ def _tuned(tables: SearchTables, study: Study, search: Search, names: Mapping[st
     return Grid(heads, rows, left=2)
 
 
-def _tuned_why(tuned: pd.DataFrame) -> str:
-    """Say why some changes have no interval."""
+def _tuned_why(tuned: pd.DataFrame, effects: Effects | None) -> str:
+    """Say why some changes have no interval, and that none is told of the effects that a design declared."""
     without = tuned[tuned["change"].notna() & tuned["low"].isna()]
-    return f"No interval: {'; '.join(without['how'].unique())}." if len(without) else ""
+    said = [f"No interval: {'; '.join(without['how'].unique())}."] if len(without) else []
+    if effects:
+        said.append(f"Tuned minus untuned is told of variants alone, not of the {effects.declared}s of the components.")
+    return " ".join(said)
 
 
 def _interval(row: Mapping[Any, Any], decimals: int) -> str:

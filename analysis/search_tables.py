@@ -19,7 +19,7 @@ from analysis.guard import Guard, guard, tells
 from analysis.ledger import Ledger, Search, Study
 from analysis.schema import CONFIRM, CONTINUE, FIXED, STOP
 from analysis.statistics import Images
-from analysis.suggestions import PLACE, Searched, read_search, worth
+from analysis.suggestions import PLACE, Searched, finite, read_search, worth
 from analysis.tuned import tuned_effects
 from analysis.wording import FULL, labels
 
@@ -60,13 +60,15 @@ class SearchTables:
     """Everything about the searches of a study; the functions of this module say what each table holds.
 
     `ended`: which places have the values that `promised` gives the means of: `quantity` (its column), `stage`,
-    `variant`, `repeat`, `seed`, `metric`.
+    `variant`, `repeat`, `seed`, `metric`. `lost`: which completed places have none, though the objective is infinite
+    there or others of the quantity have it; the same columns.
     """
 
     searched: Searched
     spent: pd.DataFrame
     promised: pd.DataFrame
     ended: pd.DataFrame
+    lost: pd.DataFrame
     tuned: pd.DataFrame
     rungs: list[Rung]
 
@@ -78,7 +80,8 @@ def search_tables(ledger: Ledger, search: Search, variants: Sequence[str]) -> Se
     asked = ledger.study.confirm
     confirmed = _worths(same, objectives) if asked and asked.sets else worth(ledger, CONFIRM, objectives)
     ends = {"untuned": worth(ledger, FIXED, objectives), "confirmed": confirmed, "unseen": _worths(unseen, objectives)}
-    means = {name: values_at_end(places) for name, places in ends.items()}
+    means = {name: values_at_end(finite(places, objectives)) for name, places in ends.items()}
+    ended, lost = _ended(ends, objectives)
     found = promised(
         searched, ledger.study, variants, untuned=means["untuned"], same=means["confirmed"], unseen=means["unseen"],
         changes=_changes(same, fixed, ledger.study),
@@ -88,7 +91,8 @@ def search_tables(ledger: Ledger, search: Search, variants: Sequence[str]) -> Se
         searched=searched,
         spent=spent(searched.suggestions, search, variants),
         promised=found,
-        ended=_ended(ends, objectives),
+        ended=ended,
+        lost=lost,
         tuned=tuned_effects(
             same, fixed, contrasts(declared), repeats=search.repeats,
             metrics={key: _images(ledger.study, key) for key in objectives},
@@ -289,13 +293,19 @@ def _worths(scores: pd.DataFrame, objectives: list[str]) -> pd.DataFrame:
     return wide.unstack("metric").reindex(columns=objectives).reset_index()
 
 
-def _ended(ends: Mapping[str, pd.DataFrame], objectives: list[str]) -> pd.DataFrame:
-    """Return the places that have a value, one a row: `SearchTables.ended`."""
+def _ended(ends: Mapping[str, pd.DataFrame], objectives: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the places that have a finite value, one a row, and those that lost it: `SearchTables.ended`, `.lost`."""
     keys, parts = ["variant", "repeat", "seed"], []
     for name, places in ends.items():
-        long = places.melt(keys, objectives, var_name="metric", value_name="value").dropna()
-        parts.append(long[[*keys, "metric"]].assign(quantity=name, stage=FIXED if name == "untuned" else CONFIRM))
-    return pd.concat(parts, ignore_index=True)
+        long = places.melt(keys, objectives, var_name="metric", value_name="value")
+        parts.append(long.assign(quantity=name, stage=FIXED if name == "untuned" else CONFIRM))
+    every = pd.concat(parts, ignore_index=True).astype({"value": float})
+    there = every["value"].notna()
+    known = there.groupby([every["quantity"], every["metric"]]).transform("any")
+    is_finite = there & ~every["value"].isin([math.inf, -math.inf])
+    every = every.drop(columns="value")
+    lost = every[known & ~is_finite].sort_values(["metric", "quantity", *keys], ignore_index=True)
+    return every[is_finite].reset_index(drop=True), lost
 
 
 def _changes(confirmed: pd.DataFrame, untuned: pd.DataFrame, study: Study) -> dict[tuple[str, int, str], Change]:

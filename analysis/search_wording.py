@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from math import isfinite
 
 import pandas as pd
 
 from analysis.ledger import Search, Study
-from analysis.schema import CONFIRM, FAILED, FIXED, PLANNED, RUNNING, SEARCH
+from analysis.schema import CONFIRM, ENDED, FAILED, FIXED, SEARCH
 from analysis.search_tables import Rung
 from analysis.tables import Readings
-from analysis.wording import counted, digits, listed, number
+from analysis.wording import counted, digits, listed, number, unended
 
-__all__ = ["asked", "budget", "compared", "gap", "gaps", "largest", "notices", "progress"]
+__all__ = ["asked", "budget", "compared", "gap", "gaps", "largest", "lost", "notices", "progress"]
 
 KEPT = "as promised"
-_OPEN = {RUNNING: "running", PLANNED: "waiting"}
+UNSEEN = "confirmed on new images"
+MOST_NAMED = 3
+"""So many values that are left out are named."""
 CURSE = (
     "A promise is the best of several noisy values, so it flatters: of 20 settings tried with one seed each, whose "
     "true values spread by three quarters of the spread over seeds, the best promises 2.3 such spreads more than the "
@@ -41,7 +43,7 @@ def progress(readings: Readings, search: Search, choices: pd.DataFrame) -> list[
     """Say how far each stage is, unless all is done."""
     plan, expected = readings.plan, readings.study.expected
     searches = sum(1 for name in readings.variants["name"] if name in search.parameters) * search.repeats
-    open_ = plan["state"].isin([PLANNED, RUNNING])
+    open_ = ~plan["state"].isin(ENDED)
     failed = int(((plan["state"] == FAILED) & (plan["stage"] != SEARCH)).sum())
     if not open_.any() and not failed and len(choices) >= searches:
         return []
@@ -53,7 +55,9 @@ def progress(readings: Readings, search: Search, choices: pd.DataFrame) -> list[
         if total:
             most = " at most" if stage == SEARCH and len(choices) < searches else ""
             parts.append(f"{int((own & ~open_).sum()) - lost} of {total:,} trials of {name}{most}")
-    counts = {word: int((plan["state"] == state).sum()) for state, word in _OPEN.items()} | {"failed": failed}
+    counts = {word: int((plan["state"] == state).sum()) for state, word in unended(plan["state"]).items()} | {
+        "failed": failed
+    }
     states = [f"{count} {word}" for word, count in counts.items() if count]
     heading = "Unfinished" if open_.any() or len(choices) < searches else "Incomplete"
     now = f"; {listed(states)}" if states else ""
@@ -143,6 +147,20 @@ def gaps(promised: pd.DataFrame, study: Study, search: Search) -> list[str]:
     if said and not study.confirm.sets:
         said.append("The images are the same: confirmed are the settings with other seeds, not on other images.")
     return [*said, *([CURSE] if flattered else []), *_tuned(promised, study, search)]
+
+
+def lost(places: pd.DataFrame, study: Study, names: Mapping[str, str]) -> list[str]:
+    """Say of each objective which trainings have no part in the means, since their value is infinite or missing."""
+    said = []
+    for key, part in places.groupby("metric", sort=False):
+        named = [
+            f"{names[row['variant']]}, {UNSEEN if row['quantity'] == 'unseen' else row['quantity']}, seed {row['seed']}"
+            for row in part.head(MOST_NAMED).to_dict("records")
+        ]
+        more = f" and {len(part) - MOST_NAMED} more" if len(part) > MOST_NAMED else ""
+        left = f"{counted(len(part), 'value')} {'is' if len(part) == 1 else 'are'} left out"
+        said.append(f"{study.metric(str(key)).name}: {left}, infinite or missing: {'; '.join(named)}{more}.")
+    return said
 
 
 def _tuned(promised: pd.DataFrame, study: Study, search: Search) -> list[str]:

@@ -22,8 +22,8 @@ from analysis.wording import margin
 __all__ = ["Side", "apart", "load_together", "named", "side_by_side", "sides"]
 
 SHOWN = (
-    "variant", "compared_to", "component", "estimand", "metric", "difference", "low", "high", "p_adjusted", "effect",
-    "seeds", "images", "n_failed", "verdict", "note", "why", "unlocked", "sentence",
+    "variant", "compared_to", "component", "estimand", "metric", "difference", "low", "high", "p_adjusted",
+    "p_equivalent_adjusted", "effect", "seeds", "images", "n_failed", "verdict", "note", "why", "unlocked", "sentence",
 )  # fmt: skip
 JUDGED_BY = ("stage", "observation", "images_are", "margin")
 PATHS = 3
@@ -128,19 +128,27 @@ def apart(ledgers: Mapping[str, Ledger], *, verdicts: bool = False) -> dict[str,
     return {name: "; ".join(_differences(one, first, texts)) for name, one in facts.items()}
 
 
-def named(ledgers: Sequence[Ledger]) -> dict[str, Ledger]:
-    """Return open ledgers by the study's name; of studies with one name by their folder's, too.
+def named(ledgers: Sequence[Ledger], places: Sequence[str] = ()) -> dict[str, Ledger]:
+    """Return open ledgers by the study's name; of studies with one name by their place, too.
+
+    Args:
+        ledgers: open.
+        places: where each was read; by default its folder.
 
     Raises:
-        StudyError: if the same study comes twice.
+        StudyError: if the same study comes twice, by another path or as a copy, too.
     """
-    names = [one.study.name for one in ledgers]
-    found: dict[str, Ledger] = {}
-    for name, one in zip(names, ledgers, strict=True):
-        label = name if names.count(name) == 1 else f"{name} ({one.folder})"
-        if label in found:
-            raise StudyError(f"{label} is named twice: expected different studies")
-        found[label] = one
+    # Two studies of one name are told apart by when their first specs were recorded, as in MLflow.
+    marks = [(one.study.name, one.connection.execute("SELECT min(at) FROM spec").fetchone()[0]) for one in ledgers]
+    names = [name for name, _ in marks]
+    found, seen = dict[str, Ledger](), dict[tuple[str, float], str]()
+    for mark, place, one in zip(marks, places or [str(one.folder) for one in ledgers], ledgers, strict=True):
+        if mark in seen:
+            raise StudyError(
+                f"{mark[0]} is named twice ({seen[mark]} and {place}): expected different studies, not one and its copy"
+            )
+        seen[mark] = place
+        found[mark[0] if names.count(mark[0]) == 1 else f"{mark[0]} ({place})"] = one
     return found
 
 

@@ -14,13 +14,14 @@ import pandas as pd
 from analysis import wording
 from analysis.ledger import QUALITY, Metric, Study
 from analysis.records import Records, dated
-from analysis.schema import CONFIRM, DIVERGED, FAILED, FIXED, PLANNED, RUNNING, SEARCH
+from analysis.schema import CONFIRM, DIVERGED, FAILED, FIXED, PLANNED, SEARCH
 from analysis.tables import Readings, Tables, metric_digits
 from analysis.wording import counted, number
 
 __all__ = [
-    "ROWS", "Event", "Group", "Verdict", "breaks", "curved", "events", "explored", "facts", "group", "groups",
-    "happened", "labels", "looked", "measured", "notices", "scored", "settings", "trials", "variants_head", "verdicts",
+    "ROWS", "Event", "Group", "Verdict", "begun", "breaks", "curved", "differed", "events", "explored", "facts",
+    "group", "groups", "happened", "labels", "looked", "measured", "notices", "scored", "settings", "tag", "trials",
+    "variants_head", "verdicts",
 ]  # fmt: skip
 
 ROWS = 200
@@ -41,6 +42,11 @@ class Verdict:
     bound: str
     mark: str = ""
     """`exploratory` if it rests on what was changed after the first trial, `interim` until all planned seeds end."""
+
+    @property
+    def tag(self) -> str:
+        """The verdict with its mark."""
+        return f"{self.verdict}, {self.mark}" if self.mark else self.verdict
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,18 @@ def _images(readings: Readings) -> int:
     return sum(one["images"] for one in readings.study.data["sets"].values())
 
 
+def differed(readings: Readings) -> str:
+    """Say what is subtracted from what in a table of verdicts, and what a standardised effect is."""
+    effects, lacking = readings.effects, any(one.component and not one.present for one in readings.family)
+    worse = ", so it is a loss where a component helps" if lacking else ""
+    pairs = f"{readings.found}each variant less what it is compared with{worse}"
+    what = f"with each component less without it, {effects.over(effects.declared)}" if effects else pairs
+    return (
+        f"Difference: {what}. Effect: the difference over its standard deviation from {readings.unit} to "
+        f"{readings.unit}, after Hedges\u2019s correction."
+    )
+
+
 def notices(readings: Readings) -> list[tuple[str, str]]:
     """Return what a reader must know first: (heading, sentence)."""
     progress = [] if readings.study.search else _progress(readings)  # of a search `analysis.search_shown` tells
@@ -131,20 +149,29 @@ def verdicts(readings: Readings, tables: Tables) -> list[Verdict]:
             component=(row["component"] or row["variant"]).replace("_", " "),
             verdict=row["verdict"] or "no verdict",
             estimate=wording.estimate(row, decimals),
-            p=wording.deciding_p(row) + (f" ({_mark(row, readings)})" if _mark(row, readings) else ""),
+            p=wording.marked_p(wording.deciding_p(row), _marks(row, readings)),
             effect=number(row["effect"], 1, signed=True),
             seeds=row["seeds"],
             sentence=row["sentence"],
             bound=wording.bound(row, readings.study, decimals=decimals),
-            mark=_mark(row, readings),
+            mark=_marks(row, readings),
         )
         for row in rows
     ]
 
 
-def _mark(row: Mapping[Any, Any], readings: Readings) -> str:
-    interim = readings.interim and row["verdict"]
-    return ", ".join([*(["exploratory"] if row["unlocked"] else []), *(["interim"] if interim else [])])
+def _marks(row: Mapping[Any, Any], readings: Readings) -> str:
+    """Return what limits a verdict's error rate (see `Verdict.mark`); nothing if nothing does."""
+    found = {
+        "exploratory": wording.unlocked(row, readings.study),
+        "interim": readings.interim and row["verdict"],
+    }
+    return ", ".join(word for word, holds in found.items() if holds)
+
+
+def tag(row: Mapping[Any, Any], readings: Readings) -> str:
+    """Return a row's verdict with its mark, as `Verdict.tag` has them."""
+    return ", ".join(filter(None, [row["verdict"] or "no verdict", _marks(row, readings)]))
 
 
 def groups(readings: Readings, tables: Tables) -> list[Group]:
@@ -170,13 +197,18 @@ def explored(readings: Readings, tables: Tables) -> tuple[list[str], list[tuple[
     return [names.get(one.variant, wording.label(one)) for one in readings.family], rows
 
 
+def begun(readings: Readings) -> pd.DataFrame:
+    """Return the trials of this stage that were begun, those too that were cut off and are planned again."""
+    return readings.trials[(readings.trials["state"] != PLANNED) | readings.trials["started"].notna()]
+
+
 def happened(readings: Readings) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """Return how many trials had each kind of event, and when first: the kinds, and for each variant name and cells."""
-    begun = readings.trials[readings.trials["state"] != PLANNED].groupby("variant")["trial"].nunique()
+    counts = begun(readings).groupby("variant")["trial"].nunique()
     kinds = sorted(readings.events["kind"].unique())
     firsts = readings.events.groupby(["variant", "kind", "trial"])["step"].min().groupby(level=[0, 1]).agg(list)
     rows = [
-        (label, [wording.first_steps(firsts.get((name, kind), []), int(begun.get(name, 0))) for kind in kinds])
+        (label, [wording.first_steps(firsts.get((name, kind), []), int(counts.get(name, 0))) for kind in kinds])
         for name, label in labels(readings).items()
     ]
     return [wording.event(kind) for kind in kinds], rows if kinds else []
@@ -308,12 +340,11 @@ def _set(overrides: Mapping[str, Any]) -> str:
 
 def _progress(readings: Readings) -> list[tuple[str, str]]:
     states = readings.trials["state"].value_counts()
-    missing = int(states.get(PLANNED, 0) + states.get(RUNNING, 0) + states.get(FAILED, 0))
+    named = {**wording.unended(states.index), FAILED: "failed"}
+    parts = [f"{states[state]} {word}" for state, word in named.items() if state in states]
+    missing, total = sum(int(states.get(state, 0)) for state in named), len(readings.trials)
     if not missing:
         return []
-    named = {RUNNING: "running", PLANNED: "waiting", FAILED: "failed"}
-    parts = [f"{states[state]} {word}" for state, word in named.items() if state in states]
-    total = len(readings.trials)
     heading = "Incomplete" if states.get(FAILED, 0) == missing else "Unfinished"
     return [(heading, f"{total - missing} of {total} trials have a result; {wording.listed(parts)}.")]
 

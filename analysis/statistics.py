@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import log, sqrt
 from typing import Literal
 
 import numpy as np
@@ -36,6 +36,9 @@ Images = Literal["these", "sample"]
 """What is concluded about: these very images, or images like them, of which these are a sample."""
 
 Floats = npt.NDArray[np.float64]
+
+LEAST_P = 1e-100
+"""Below, SciPy's quantiles are wrong or none (`stdtrit`, 2 degrees of freedom); p of several parts is never less."""
 
 
 @dataclass(frozen=True)
@@ -77,15 +80,14 @@ class Estimate:
         """Return the level whose interval has this half-width. The half-width falls as the level grows."""
         if half_width <= 0:
             return 1.0
-        (variance, df), others = self.seeds, self.images[0] + self.draws[0]
-        if variance + others == 0:
-            return 0.0
-        if others == 0:
-            return float(2 * special.stdtr(df, -half_width / sqrt(variance)))
-        low, high = -690.0, 0.0  # of the logarithm: levels from 1e-300 to 1
+        parts = [(variance, df) for variance, df in (self.seeds, self.images, self.draws) if variance]
+        of_each = [float(2 * special.stdtr(df, -half_width / sqrt(variance))) for variance, df in parts]
+        if len(of_each) < 2:
+            return max(of_each, default=0.0)
+        low, high = log(max(*of_each, LEAST_P)), 0.0  # of the logarithm; no part alone has a lower level
         for _ in range(80):
             middle = (low + high) / 2
-            low, high = (middle, high) if self.half_width(np.exp(middle)) > half_width else (low, middle)
+            low, high = (low, middle) if self.half_width(np.exp(middle)) <= half_width else (middle, high)
         return float(np.exp(high))
 
 

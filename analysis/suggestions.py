@@ -14,7 +14,7 @@ from analysis.ledger import Ledger, StudyLike, open_ledger
 from analysis.schema import COMPLETED, CONTINUE, DIVERGED, FAILED, FIXED, PLANNED, RUNNING, SEARCH, STOPPED
 from analysis.statistics import Floats
 
-__all__ = ["PARAMS", "PLACE", "Searched", "best_front", "load_suggestions", "read_search", "worth"]
+__all__ = ["PARAMS", "PLACE", "Searched", "best_front", "finite", "load_suggestions", "read_search", "worth"]
 
 PARAMS = "params/"
 PLACE = ["variant", "repeat", "number"]
@@ -121,6 +121,12 @@ def worth(ledger: Ledger, stage: str, metrics: Sequence[str]) -> pd.DataFrame:
     wide = scores.astype({"value": float}).pivot(index="trial", columns="metric", values="value")
     places = ledger.frame("SELECT variant, repeat, number, seed, trial FROM cell WHERE stage = ?", [stage])
     return places.merge(wide.reindex(columns=list(metrics)).reset_index(), on="trial")
+
+
+def finite(rows: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame:
+    """Return suggestions, or places, with NaN for each objective that is not finite: it has no mean and no axis."""
+    values = rows[list(objectives)].astype(float)
+    return rows.assign(**values.where(np.isfinite(values)))
 
 
 def best_front(points: Floats, higher_is_better: Sequence[bool]) -> npt.NDArray[np.bool_]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from types import MappingProxyType
 from typing import Any
 
@@ -18,15 +19,16 @@ from analysis.failures import ENDINGS, UNTOUCHED, outcomes, scored_as_input
 from analysis.frames import load_events, load_images, load_looks, load_references, load_runs, load_trials, load_variants
 from analysis.ledger import Ledger, Study, StudyLike, damaged, open_ledger
 from analysis.records import Records, read_records
-from analysis.schema import CONFIRM, DIVERGED, FAILED, PLANNED, RUNNING
+from analysis.schema import CONFIRM, DIVERGED, ENDED, FAILED
 from analysis.stages import Unit, averaged, judged, unit_of, verdict_stage
-from analysis.wording import digits, ended, exploratory, sentence, unlocked
+from analysis.wording import counted, digits, ended, exploratory, sentence, unlocked
 
 __all__ = [
     "Readings",
     "Tables",
     "families",
     "load_judged",
+    "marked",
     "metric_digits",
     "read",
     "tables",
@@ -47,6 +49,7 @@ class Readings:
         looks: what the looks have found, where seeds are trained until all is decided.
         plan: the trials of every stage.
         trials: those of this stage.
+        searching: (variant, repeat) of each search that has not chosen yet what is to be confirmed; in `confirm` alone.
         images: their scores; in `confirm` on the images that the search never saw, where there are such.
         references: on the same images.
         events: in the trainings of this stage.
@@ -60,6 +63,7 @@ class Readings:
     looks: pd.DataFrame
     plan: pd.DataFrame
     trials: pd.DataFrame
+    searching: Sequence[tuple[str, int]]
     images: pd.DataFrame
     references: pd.DataFrame
     events: pd.DataFrame
@@ -112,12 +116,31 @@ class Readings:
         Whoever stops when a verdict pleases errs more often than the level says, so it holds for all planned seeds
         alone. Looks have paid for it (`analysis.looks`).
         """
-        open_seeds = self.trials.loc[self.trials["state"].isin([PLANNED, RUNNING]), self.unit].nunique()
-        if self.study.looks or not open_seeds:
+        open_ = self._outstanding
+        if not self.planned:
             return ""
-        planned = self.trials[self.unit].nunique()
-        ended = f"{planned - open_seeds} of {planned} {self.unit}s have ended in every variant"
-        return f"interim: {ended}; the level holds for the {planned} planned"
+        ended = f"{self.planned - len(self._units(open_))} of {self.planned} {self.unit}s have ended in every variant"
+        trials = f"{counted(len(open_), 'trial')} {'is' if len(open_) == 1 else 'are'} outstanding"
+        return f"interim: {ended}, {trials}; the level holds for the {self.planned} planned"
+
+    @property
+    def planned(self) -> int:
+        """How many seeds (or repeats) are planned while some have not ended; else, or with looks, 0."""
+        if self.study.looks or not self._outstanding:
+            return 0
+        there = self.trials[["repeat", "seed"]].itertuples(index=False, name=None)
+        return len(self._units([*there, *self._outstanding]))
+
+    @property
+    def _outstanding(self) -> list[tuple[int, int]]:
+        """The (repeat, seed) of each trial that has not ended; those too that will confirm what is still searched."""
+        open_ = self.trials.loc[~self.trials["state"].isin(ENDED), ["repeat", "seed"]]
+        confirm = self.study.confirm.seeds if self.study.confirm else []
+        ahead = [(repeat, seed) for _, repeat in self.searching for seed in confirm]
+        return [*open_.itertuples(index=False, name=None), *ahead]
+
+    def _units(self, places: Collection[tuple[int, int]]) -> set[int]:
+        return {repeat if self.unit == "repeat" else seed for repeat, seed in places}
 
     def over_looks(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return a family's rows on the primary metric with what holds over all looks; see `analysis.looks.verdicts`.
@@ -125,10 +148,12 @@ class Readings:
         Args:
             table: of `families`; of effects with the component as `variant`.
         """
-        told = looks.verdicts(table, self.looks, at=self.study.looks)
-        if "estimand" in table:  # an effect rests on all variants, which are trained on until every effect is decided
-            return told.assign(n_failed=table["n_failed"])
-        return told
+        return looks.verdicts(table, self.looks, at=self.study.looks)
+
+    def broken(self, variants: Collection[str]) -> pd.DataFrame:
+        """Return the trials of some variants that ended without a result: what is still to be trained is none."""
+        ended = self.trials["state"].isin([DIVERGED, FAILED])
+        return self.trials[ended & self.trials["variant"].isin(list(variants))]
 
 
 @dataclass(frozen=True)
@@ -161,11 +186,20 @@ def read(ledger: Ledger, stage: str) -> Readings:
         looks=load_looks(ledger),
         plan=trials,
         trials=trials[trials["stage"] == stage].reset_index(drop=True),
+        searching=_searching(ledger) if confirm else [],
         images=images.reset_index(drop=True),
         references=references.reset_index(drop=True),
         events=events[events["stage"] == stage].reset_index(drop=True),
         records=read_records(ledger),
     )
+
+
+def _searching(ledger: Ledger) -> list[tuple[str, int]]:
+    """Return (variant, repeat) of each search that is not over."""
+    search = ledger.study.search
+    over = set(ledger.connection.execute("SELECT variant, repeat FROM choice"))
+    places = product(search.parameters, range(search.repeats)) if search else []
+    return [place for place in places if place not in over]
 
 
 def load_judged(study: StudyLike) -> pd.DataFrame:
@@ -180,7 +214,8 @@ def load_judged(study: StudyLike) -> pd.DataFrame:
 
     gives the verdicts of the report, if `margin` and `images_are` are those of the spec.
 
-    Columns: as of `analysis.load_images`, and `observation`.
+    Columns: as of `analysis.load_images`, and `observation`. Its `attrs["variants"]` are the names of all variants,
+    those without a score too, for whose number `compare` adjusts p-values.
 
     Args:
         study: a study's folder, or its name under `results`.
@@ -191,7 +226,9 @@ def load_judged(study: StudyLike) -> pd.DataFrame:
     with open_ledger(study) as ledger:
         stage = verdict_stage(ledger.study)
         images = _of_judged_sets(load_images(ledger, stage=stage), ledger.study, stage)
-        return judged(images.reset_index(drop=True), unit_of(ledger.study, stage))
+        found = judged(images.reset_index(drop=True), unit_of(ledger.study, stage))
+        found.attrs["variants"] = load_variants(ledger)["name"].tolist()  # also those without a score
+        return found
 
 
 def tables(readings: Readings, unchosen: Mapping[str, str] = MappingProxyType({})) -> Tables:
@@ -263,18 +300,28 @@ def verdict_table(readings: Readings, unchosen: Mapping[str, str] = MappingProxy
         else sentence(row, study, decimals=decimals, family=sizes[bool(effects)], **options)
         for place, row in enumerate(table.to_dict("records"))
     ]
-    changes = [unlocked(row, study) for row in table.to_dict("records")]
-    table["sentence"] += [
-        exploratory(text) if known else "" for text, known in zip(changes, table["p"].notna(), strict=True)
-    ]
-    if readings.interim:
-        table["sentence"] += np.where(table["verdict"] != "", ended(readings.interim), "")
-        notes = [f"{note}; {readings.interim}" if note else readings.interim for note in table["note"]]
-        table["note"] = table["note"].where(table["verdict"] == "", notes)
-    table = table.assign(role="primary", **_bound(readings), unlocked=changes)
+    table = marked(table.assign(role="primary", **_bound(readings)), readings)
     others = [_exploratory(readings, key) for key in _measured(readings) if key != primary.key]
     table = pd.concat([table, *others], ignore_index=True)
     return table.assign(**{name: table[name].fillna("") for name in ("verdict", "sentence", "unlocked")})
+
+
+def marked(table: pd.DataFrame, readings: Readings) -> pd.DataFrame:
+    """Return rows with `unlocked`, what was changed of the plan that a primary one rests on, which its sentence says.
+
+    `Readings.interim` is in the note and the sentence of each verdict.
+    """
+    rows, interim = table.to_dict("records"), readings.interim
+    changes = [unlocked(row, readings.study) if row["role"] == "primary" else "" for row in rows]
+    said = [exploratory(text) if known else "" for text, known in zip(changes, table["p"].notna(), strict=True)]
+    table = table.assign(sentence=table["sentence"] + said, unlocked=changes)
+    judged = table["verdict"] != ""
+    if not interim or not judged.any():
+        return table
+    notes = [f"{note}; {interim}" if note else interim for note in table["note"]]
+    return table.assign(
+        note=table["note"].mask(judged, notes), sentence=table["sentence"] + np.where(judged, ended(interim), "")
+    )
 
 
 def families(readings: Readings, images: pd.DataFrame, metric: str, *, verdicts: bool = True) -> list[pd.DataFrame]:
@@ -390,13 +437,14 @@ def _judged(readings: Readings, images: pd.DataFrame, metric: str, *, verdicts: 
 
 
 def _broken(readings: Readings, table: pd.DataFrame) -> list[int]:
-    """Return how many pairs of seeds lost a trial that diverged or failed; of an effect, the trainings of all runs."""
-    broken = readings.trials[readings.trials["state"].isin([DIVERGED, FAILED])]
+    """Return how many pairs of seeds lost a trial that diverged or failed; of an effect, how many trainings it lost."""
+    effects = readings.effects
+    behind = effects.behind if effects else {}
 
     def count(variant: str, compared_to: str) -> int:
-        pair = [variant, compared_to] if compared_to else list(readings.runs.index)
-        own = broken[broken["variant"].isin(pair)]
-        return len(own.drop_duplicates(["repeat", "seed"]) if compared_to else own)
+        if effects and not compared_to:
+            return len(readings.broken(behind[effects.declared, variant]))
+        return len(readings.broken([variant, compared_to]).drop_duplicates(["repeat", "seed"]))
 
     return [count(*pair) for pair in zip(table["variant"], table["compared_to"], strict=True)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite, nan
 from typing import Any
 
@@ -11,15 +11,17 @@ import pandas as pd
 from analysis.comparison import BELOW, LEVEL, Contrast, contrasts
 from analysis.cube import ABSENT
 from analysis.ledger import QUALITY, Study
-from analysis.outlook import Reach, reached
-from analysis.schema import BASELINE, DECIDED
+from analysis.outlook import Reach, few_orders, reached
+from analysis.schema import BASELINE, DECIDED, PLANNED, RUNNING, STATES
 
 __all__ = [
-    "EQUIVALENCE", "FULL", "bound", "brightening", "counted", "deciding_p", "defect", "defects", "digits", "ended",
-    "estimate", "event", "events", "exploratory", "first_steps", "interval", "label", "labels", "listed", "margin",
-    "models", "number", "p_value", "question", "saved", "seeds_reached", "sentence", "share", "unlocked",
+    "EQUIVALENCE", "FULL", "OTHERS", "bound", "brightening", "counted", "deciding_p", "defect", "defects", "digits",
+    "ended", "estimate", "event", "events", "exploratory", "first_steps", "interval", "label", "labels", "listed",
+    "margin", "marked_p", "models", "number", "p_value", "question", "reason", "saved", "seeds_reached", "sentence",
+    "share", "unended", "unlocked",
 ]  # fmt: skip
 
+OTHERS = "Each interval stands for itself (95 %, not adjusted for their number); no verdict rests on them."
 EQUIVALENCE = "p (equivalence) is that of the two tests that place the difference within the margin."
 FULL, BARE = "full model", "bare model"
 DEFECTS = {
@@ -74,6 +76,11 @@ def deciding_p(row: Mapping[Any, Any]) -> str:
     return p_value(row["p_adjusted"])
 
 
+def marked_p(p: str, mark: str) -> str:
+    """Return a p-value with a mark, in the parentheses that it may have already."""
+    return p if not mark else f"{p[:-1]}, {mark})" if p.endswith(")") else f"{p} ({mark})"
+
+
 def estimate(row: Mapping[Any, Any], decimals: int) -> str:
     """Return the difference of a row of `analysis.judge` with its interval."""
     if not isfinite(row["low"]):
@@ -90,6 +97,11 @@ def counted(count: int, noun: str) -> str:
 def listed(words: list[str]) -> str:
     """Return words as a list in prose."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def unended(states: Iterable[str]) -> dict[str, str]:
+    """Return what those states are called that are no end of a trial; one that is not known has its own name."""
+    return {RUNNING: "running", PLANNED: "waiting"} | {state: state for state in sorted({*states} - {*STATES})}
 
 
 def label(contrast: Contrast) -> str:
@@ -155,7 +167,8 @@ def bound(row: Mapping[Any, Any], study: Study, *, decimals: int) -> str:
     change = _quantity(row["bound_difference"], study, decimals=decimals, signed=True)
     reach = interval(row["bound_low"], row["bound_high"], decimals=decimals)
     reach = f" ({reach})" if isfinite(row["bound_low"]) else ""
-    return f"Trials that broke down are left out; scored as the untouched input they would make it {change}{reach}."
+    opening = "Trials that broke down are left out; scored as the untouched input, they would make the difference"
+    return f"{opening} {change}{reach}."
 
 
 def sentence(
@@ -234,7 +247,10 @@ def _said(row: Mapping[Any, Any], study: Study, *, decimals: int, family: int, u
         )
         change = f"{verb} by {_quantity(abs(difference), study, decimals=decimals)} ({reach})"
         later = f", by what that look saw{_since(row)}" if crosses else ""
-        return f"{opening} {change}{against}: {thing} {row['verdict']}{later}."
+        smallest = study.matters.get(study.primary)
+        less = not crosses and smallest is not None and near < smallest
+        much = f"; whether by as much as the margin of {margin(study)} is open" if less else ""
+        return f"{opening} {change}{against}: {thing} {row['verdict']}{later}{much}."
     reach = interval(low, high, decimals=decimals)
     change = f"changes by {_quantity(difference, study, decimals=decimals, signed=True)} ({reach})"
     if row["verdict"] == "equivalent":
@@ -259,11 +275,14 @@ def _since(row: Mapping[Any, Any]) -> str:
 
 
 def _reason(why: str, contrast: Contrast) -> str:
+    base = contrast.compared_to
+    return reason(why, {base: FULL if base == BASELINE else _spaced(base), contrast.variant: label(contrast)})
+
+
+def reason(why: str, names: Mapping[str, str]) -> str:
     """Return a reason with the names that readers know the variants by."""
     if not why.startswith(ABSENT):
         return why
-    base = contrast.compared_to
-    names = {base: FULL if base == BASELINE else _spaced(base), contrast.variant: label(contrast)}
     return ABSENT + " and of ".join(f"“{names.get(one, one)}”" for one in why[len(ABSENT) :].split(" and of "))
 
 
@@ -286,7 +305,8 @@ def brightening(table: pd.DataFrame, study: Study) -> str:
             if metric.higher_is_better is None or not isfinite(theirs - ours):
                 continue
             compared += 1
-            if theirs != ours and (theirs > ours) == metric.higher_is_better:
+            shown = digits(max(abs(theirs), abs(ours)))
+            if number(theirs, shown) != number(ours, shown) and (theirs > ours) == metric.higher_is_better:
                 place = f"{row['set']}: " if len(trained) > 1 else ""
                 wins.setdefault(row["row"], []).append(
                     f"{metric.name.replace(', ', ' ')} ({place}{_against(theirs, ours)})"
@@ -355,6 +375,8 @@ def _outlook(row: Mapping[Any, Any], study: Study, *, family: int, unit: str) ->
     if not margin(study):
         return f"No margin was declared, so it cannot be said how many {units} would decide"
     level, smallest = LEVEL / family, study.matters[study.primary]
+    if few_orders(row, smallest):
+        return f"No number of {units} would decide at a margin of {margin(study)}: {few_orders(row, smallest)}"
     low, high = reached(row, smallest, level=level, looks=study.looks)
     scenes = ", and perhaps more scenes" if study.images == "sample" else ""
     seeds = seeds_reached(low, high, units, most=study.looks[-1] if study.looks else 0)
@@ -375,6 +397,8 @@ def seeds_reached(low: Reach, high: Reach, units: str, *, most: int = 0) -> str:
     if low.beyond and most:
         return f"more than the {most}{noun} that were declared"
     if high.beyond and most:
+        if low.seeds == most:
+            return f"all {most}{noun} that were declared, or more"
         return f"{low.seeds}{noun}, or more than the {most} that were declared"
     many = f"more than {high.seeds:,}" if high.beyond else f"{high.seeds:,}"
     return f"{many}{noun}" if low == high else f"{low.seeds:,} to {many}{noun}"

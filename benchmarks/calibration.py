@@ -23,6 +23,10 @@ once that of a run (the mean square of the two arms'), once that of the differen
 where the difference is truly 0 and the margin the smallest for which `analysis.statistics.seeds_needed` says that these
 seeds suffice, with a power of 80 % (for images like these where effects do not differ by image: else seeds alone never
 suffice).
+
+Random orders of seven components, each study with orders of its own: the intervals of Shapley values for these images
+against the values over all orders, where components interact in twos and threes, and where nothing works unless all are
+there (`benchmarks.simulated_orders.TRUTHS`); what the intervals would cover without the error of drawing orders.
 """
 
 from __future__ import annotations
@@ -50,6 +54,7 @@ from scipy import stats  # noqa: E402
 from analysis.factorial import effect_weights, full  # noqa: E402
 from analysis.linear import Runs, contrast  # noqa: E402
 from analysis.statistics import seeds_needed  # noqa: E402
+from benchmarks.simulated_orders import NAMES, TRUTHS, OrdersCell, of_orders, orders_cells  # noqa: E402
 from benchmarks.simulated_studies import (  # noqa: E402
     CELL_SD,
     COMPONENTS,
@@ -130,7 +135,8 @@ def missing_runs(studies: int, seed: int) -> list[tuple[str, float, float]]:
             found = contrast(
                 Runs(of_variant, of_seed, scores[tuple(zip(*kept, strict=True))]), weights, images="sample"
             )
-            covered += [abs(found.difference) <= found.half_width(level) for level in (0.05, 0.01)]
+            same(found.p() >= 0.01, abs(found.difference) <= found.half_width(0.01))  # fractional degrees of freedom
+            covered += [abs(found.difference) <= found.half_width(), found.p() >= 0.01]
         rows.append((f"{lost} of {8 * seeds} runs, rho {rho}", covered[0] / studies, 1 - covered[1] / studies))
     return rows
 
@@ -170,6 +176,7 @@ def sequential(studies: int, seed: int) -> list[dict[str, Any]]:
 
 
 Measured = Mapping[Cell, Mapping[str, Any]]
+OrdersMeasured = Mapping[OrdersCell, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -179,14 +186,14 @@ class Bound:
     name: str
     bound: float
     at_least: bool
-    values: Mapping[Cell, float]
-    errors: Mapping[Cell, float]
+    values: Mapping[Any, float]
+    errors: Mapping[Any, float]
 
-    def worst(self) -> tuple[Cell, float]:
+    def worst(self) -> tuple[Cell | OrdersCell, float]:
         """Return the cell that is worst, and its figure."""
         return (min if self.at_least else max)(self.values.items(), key=lambda one: one[1])
 
-    def missing(self) -> list[Cell]:
+    def missing(self) -> list[Cell | OrdersCell]:
         """Return the cells that miss the bound."""
         return [cell for cell, one in self.values.items() if (one < self.bound if self.at_least else one > self.bound)]
 
@@ -203,13 +210,14 @@ class Bound:
         return f"{self.name:58}{sign} {self.bound:<7.4g}{worst:8.4f}  {said}; worst: {cell}"
 
 
+def bound_on_share(name: str, bound: float, at_least: bool, values: Mapping[Any, float], studies: int) -> Bound:
+    """Return a bound on shares of so many studies."""
+    errors = {cell: float(np.sqrt(max(one * (1 - one), 0) / studies)) for cell, one in values.items()}
+    return Bound(name, bound, at_least, values, errors)
+
+
 def bounds(found: Measured, studies: int) -> list[Bound]:
     """Return every bound on the recommended interval."""
-
-    def share(name: str, bound: float, at_least: bool, values: Mapping[Cell, float]) -> Bound:
-        errors = {cell: float(np.sqrt(max(one * (1 - one), 0) / studies)) for cell, one in values.items()}
-        return Bound(name, bound, at_least, values, errors)
-
     rows = []
     for estimand, words in (("sample", "images like these"), ("these", "these images")):
         of = {cell: one[estimand] for cell, one in found.items()}
@@ -222,14 +230,27 @@ def bounds(found: Measured, studies: int) -> list[Bound]:
             rows.append(Bound(f"{words}: {name}", bound, at_least, values, errors))
         for name, noises, bound in (("normal noise", NOISES[:1], 0.05), ("other noise", NOISES[1:], 0.06)):
             values = {cell: one["family"] for cell, one in of.items() if cell.noise in noises}
-            rows.append(share(f"{words}: family-wise error, {name}", bound, False, values))
+            rows.append(bound_on_share(f"{words}: family-wise error, {name}", bound, False, values, studies))
         for name in ("run", "difference"):
             values = {cell: one[f"power {name}"] / one[f"oracle {name}"] for cell, one in five.items()}
-            rows.append(share(f"{words}: power / oracle's, 2 sd of a {name}", 0.8, True, values))
+            rows.append(bound_on_share(f"{words}: power / oracle's, 2 sd of a {name}", 0.8, True, values, studies))
         values = {cell: one["equivalent"] for cell, one in of.items() if estimand == "these" or not cell.by_image}
-        rows.append(share(f"{words}: equivalence reached", 0.8, True, values))
+        rows.append(bound_on_share(f"{words}: equivalence reached", 0.8, True, values, studies))
     wide = {cell: one["sample"]["width"] for cell, one in found.items() if cell.seeds >= 5}
     return [*rows, Bound("images like these: width / Satterthwaite's", 1.15, False, wide, dict.fromkeys(wide, 0.0))]
+
+
+def orders_bounds(found: OrdersMeasured, studies: int) -> list[Bound]:
+    """Return every bound on the intervals of Shapley values from random orders."""
+    rows = []
+    for truth in TRUTHS:
+        of, words = {cell: one for cell, one in found.items() if cell.truth == truth}, f"random orders, {truth}"
+        values, errors = ({cell: one[part] for cell, one in of.items()} for part in ("coverage", "coverage se"))
+        rows.append(Bound(f"{words}: coverage", 0.94, True, values, errors))
+        for key, name, bound in (("error5", "error at 5 %", 0.06), ("error1", "error at 1 %", 0.013)):
+            values = {cell: float(max(one[key])) for cell, one in of.items()}
+            rows.append(bound_on_share(f"{words}: {name}, true value 0", bound, False, values, studies))
+    return rows
 
 
 def print_coverage(found: Measured) -> None:
@@ -242,6 +263,30 @@ def print_coverage(found: Measured) -> None:
         row = [found.get(Cell(noise, by_image, rho, *size)) for size in sizes]
         texts = [f"{one['sample']['coverage']:.3f} ({one['sample']['width']:.2f})" if one else "" for one in row]
         print(f"{f'{noise}, by image {by_image}, rho {rho}':40}" + "".join(f"{text:>14}" for text in texts))
+
+
+def print_orders(found: OrdersMeasured) -> dict[str, dict[str, float]]:
+    """Print the figures of each cell of random orders, and return the least coverage with and without their error."""
+    sizes = sorted({(cell.count, cell.cell.seeds) for cell in found})
+    print(
+        f"\nShapley values from random orders of {len(NAMES)} components (orders x seeds): coverage of 95 % intervals,"
+    )
+    print("mean and least of the components, and error at nominal 5 % where the true value is 0 (the larger of two)")
+    print(f"{'':40}" + "".join(f"{f'{count} x {seeds}':>19}" for count, seeds in sizes))
+    kinds: dict[tuple[str, str, float], str] = {}
+    for cell, one in found.items():
+        kind = (cell.truth, cell.cell.noise, cell.cell.rho)
+        text = f"{one['coverage']:.3f} {min(one['of each']):.3f} {max(one['error5']):.3f}"
+        kinds[kind] = kinds.get(kind, "") + f"{text:>19}"
+    for (truth, noise, rho), texts in kinds.items():
+        print(f"{f'{truth}, {noise}, rho {rho}':40}{texts}")
+    summary = {}
+    for truth in TRUTHS:
+        of = [one for cell, one in found.items() if cell.truth == truth]
+        least, alone = (min(one[key] for one in of) for key in ("coverage", "seeds alone"))
+        print(f"{truth}: least coverage {least:.3f}; without the error of drawing orders {alone:.3f}")
+        summary[truth] = {"least coverage": round(least, 4), "without the error of drawing": round(alone, 4)}
+    return summary
 
 
 def print_methods(found: Measured) -> dict[str, dict[str, float]]:
@@ -293,30 +338,37 @@ def _is_quick(cell: Cell) -> bool:
     return cell.images == 7 and cell.seeds < 10 and cell.by_image != 0.5
 
 
+def _is_quick_of_orders(kind: OrdersCell) -> bool:
+    return kind.count == 20 and _is_quick(kind.cell)
+
+
 def main() -> None:
     """Simulate, compare, and end with one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="400 studies a cell, 24 of 108 cells: under a minute")
+    parser.add_argument(
+        "--quick", action="store_true", help="400 studies a cell, 24 of 108 cells and 24 of 72: under a minute"
+    )
     parser.add_argument("--studies", type=int, help="a cell (default: 4000; with --quick 400)")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     studies, begun = chosen.studies or (400 if chosen.quick else 4000), time.time()
     kinds = [cell for cell in cells() if not chosen.quick or _is_quick(cell)]
+    kinds_of_orders = [kind for kind in orders_cells() if not chosen.quick or _is_quick_of_orders(kind)]
     with ProcessPoolExecutor(chosen.workers, mp_context=get_context("spawn")) as pool:
         of_cells = [pool.submit(measured, cell, studies, chosen.seed) for cell in kinds]
         lacking = pool.submit(missing_runs, studies, chosen.seed)
         looks = pool.submit(sequential, studies, chosen.seed)
+        on_orders = [pool.submit(of_orders, kind, studies, chosen.seed) for kind in kinds_of_orders]
         found = dict(zip(kinds, (one.result() for one in of_cells), strict=True))
         lost, looked_at = lacking.result(), looks.result()
-    count = sum(one["proven"] for one in found.values())
-    print(
-        f"{len(kinds)} cells x {studies} studies x {COMPONENTS} components; {count} comparisons, computed again by the"
-    )
-    print("analysis itself, are the same")
+        found_of_orders = dict(zip(kinds_of_orders, (one.result() for one in on_orders), strict=True))
+    count = sum(one["proven"] for one in (*found.values(), *found_of_orders.values()))
+    print(f"{len(kinds)} cells x {studies} studies x {COMPONENTS} components, {len(kinds_of_orders)} of random orders;")
+    print(f"{count} comparisons, computed again by the analysis itself, are the same")
     print_coverage(found)
     print(f"\n{'The recommended interval':58}{'bound':10}{'worst':>8}")
-    limits = bounds(found, studies)
+    limits = bounds(found, studies) + orders_bounds(found_of_orders, studies)
     for limit in limits:
         print(limit.row())
     methods = print_methods(found)
@@ -324,6 +376,7 @@ def main() -> None:
     for what, coverage, error in lost:
         print(f"{what:34}{coverage:8.3f}{error:8.4f}")
     print_sequential(looked_at)
+    drawing = print_orders(found_of_orders)
     missed = {limit.name: len(limit.missing()) for limit in limits if limit.missing()}
     print("\nMissed bounds: " + ("; ".join(f"{name} ({cells} cells)" for name, cells in missed.items()) or "none"))
     rival = (
@@ -337,7 +390,7 @@ def main() -> None:
         "cells": len(kinds), "seconds": round(time.time() - begun, 1), "missed": missed,
         "worst": {limit.name: round(limit.worst()[1], 4) for limit in limits}, "methods": methods,
         "missing_runs": {what: [round(one, 4) for one in numbers] for what, *numbers in lost},
-        "sequential": looked_at,
+        "sequential": looked_at, "orders": drawing,
     }))  # fmt: skip
 
 

@@ -18,14 +18,23 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from platform.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parent.parent
 AT_A_TIME = 2
 
 
-def platform_row(trials: int, folder: Path, begun: float) -> dict[str, float]:
-    """Run a study of so many trials and return its figures, in seconds."""
+def run_study(trials: int, folder: Path, *, tracking: dict[str, str] | None = None) -> tuple[Ledger, float]:
+    """Run a study of so many trials with its mirror; return its ledger and when the mirror ended, seconds since 1970.
+
+    Args:
+        trials: their number, each one step long.
+        folder: where results go: the study is `folder`/null.
+        tracking: the spec's section, if not the default store `folder`/mlflow.db.
+    """
     from rich.console import Console
 
     from benchmarks import null_trainer
@@ -38,22 +47,28 @@ def platform_row(trials: int, folder: Path, begun: float) -> dict[str, float]:
     from platform.record import record
     from platform.spec import Spec, Study
 
-    spec = Spec(study="null", seeds=trials).model_copy(update={"trainer": null_trainer.__name__})
+    told = {"study": "null", "seeds": trials, **({"tracking": tracking} if tracking else {})}
+    spec = Spec.model_validate(told).model_copy(update={"trainer": null_trainer.__name__})
     study = Study(spec, null_trainer, null_trainer.Config(), null_trainer.Data())  # type: ignore[arg-type]
     ledger, planned = Ledger(folder / "null"), cells(study, "0" * 32)
     facts = {"name": "null", "trainer": spec.trainer, "storage": str(folder / "null"), "digest": "0" * 32}
     ledger.put({**facts, "data": null_trainer.provenance(study.data), "metrics": []})
     ledger.accept(study.resolved(), variants(spec), planned, now=time.time())
     ledger.begin_driver(record(ROOT, sys.argv), time.time())
-    with MirrorProcess(ledger.folder, follow=True, console=Console()) as mirror:
+    with MirrorProcess(ledger.folder, follow=True, console=Console(stderr=True)) as mirror:
         with tune_run.cluster(None):
             if not tune_run.run(Job(study, planned, ledger, ledger.folder, lambda: AT_A_TIME)):
                 raise SystemExit("interrupted")
-        first, last = ledger.db.execute("SELECT min(started), max(ended) FROM attempt").fetchone()
         ledger.end_driver(time.time())
         if mirror.process:
             mirror.process.wait()
-        copied = time.time()
+    return ledger, time.time()
+
+
+def platform_row(trials: int, folder: Path, begun: float) -> dict[str, float]:
+    """Run a study of so many trials and return its figures, in seconds."""
+    ledger, copied = run_study(trials, folder)
+    first, last = ledger.db.execute("SELECT min(started), max(ended) FROM attempt").fetchone()
     again = [sys.executable, "-m", "platform.mirror", str(ledger.folder), "--uri", f"sqlite:///{folder / 'again.db'}"]
     subprocess.run(again, cwd=ROOT, check=True)
     alone = time.time() - copied

@@ -19,7 +19,7 @@ from analysis.statistics import Images, holm, paired
 
 __all__ = [
     "COMPONENTS", "ESTIMANDS", "LOOKS", "MARGIN", "NOISES", "RUNS", "RUN_SD", "TRUE", "Cell", "Parts", "cells", "drawn",
-    "figures", "looked", "looked_one_by_one", "main_effects", "mistakes", "parted", "proven", "same",
+    "figures", "frame", "looked", "looked_one_by_one", "main_effects", "mistakes", "parted", "proven", "same",
 ]  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
@@ -150,8 +150,10 @@ def proven(scores: Floats, parts: Parts, rng: np.random.Generator, *, sample: in
         names, seeds = [f"c{arm}" for arm in range(1 + COMPONENTS)], scores.shape[2]
         runs = Runs(np.repeat(names, seeds).tolist(), list(range(seeds)) * len(names), np.concatenate(scores[study]))
         linear = contrast(runs, {"c1": 1.0, "c0": -1.0}, images="sample")
-        same(linear.half_width(), parts.half(0.05, "sample")[study, 0])
-    table = compare(_frame(scores[0]), baseline="c0", metric="psnr", higher_is_better=True, images_are="sample")
+        half = parts.half(0.05, "sample")[study, 0]
+        same(linear.half_width(), half)
+        same(linear.p() < 0.05, abs(parts.difference[study, 0]) > half)
+    table = compare(frame(scores[0]), baseline="c0", metric="psnr", higher_is_better=True, images_are="sample")
     same((table["high"] - table["low"]) / 2, parts.half(0.05, "sample")[0])
     same((table["p_adjusted"] < 0.05).any(), any_of_five(parts, "sample")[0])
     return count
@@ -163,7 +165,8 @@ def same(one: Any, other: Any) -> None:
         raise SystemExit(f"computed at once and by the analysis itself differ: {one} and {other}")
 
 
-def _frame(scores: Floats) -> pd.DataFrame:
+def frame(scores: Floats) -> pd.DataFrame:
+    """Return a study's scores, variants x seeds x images, as the analysis takes them; variants are `c0`, `c1` ..."""
     places = itertools.product(*(range(size) for size in scores.shape))
     frame = pd.DataFrame(places, columns=["variant", "seed", "image"]).assign(set="s", psnr=scores.ravel())
     return frame.assign(variant="c" + frame["variant"].astype(str))

@@ -162,15 +162,16 @@ def _lock(study: Study, ledger: Ledger, images: list[str], paths: Sequence[str])
         paths: the settings that this spec changes.
     """
     directions = {metric.key: metric.higher_is_better for metric in study.trainer.METRICS}
-    first, resolved = ledger.first_spec(), study.resolved()
+    begun, resolved = ledger.started(), study.resolved()
     plan = locked(resolved, images=images, direction=directions[study.spec.analysis.primary])
     lock, earlier = ledger.get("lock"), ledger.get("unlocked") or []
-    if first is None:
+    if not begun:
         lock = {"sha256": digest(plan), "plan": plan}
     elif lock is None:
-        begun = locked(first, images=_images(ledger), direction=directions.get(first["analysis"]["primary"]))
-        lock, earlier = {"sha256": digest(begun), "plan": begun}, changed(first, ledger.spec() or first)
-    unlocked = sorted({*earlier, *paths}) if first else []
+        first = ledger.first_spec() or resolved
+        kept = locked(first, images=_images(ledger), direction=directions.get(first["analysis"]["primary"]))
+        lock, earlier = {"sha256": digest(kept), "plan": kept}, changed(first, ledger.spec() or first)
+    unlocked = sorted({*earlier, *paths}) if begun else []
     return {"lock": lock, "unlocked": unlocked, "exploratory": exploratory(lock["plan"], plan, unlocked)}
 
 

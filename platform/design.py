@@ -11,7 +11,7 @@ from analysis.schema import BASELINE
 from platform.spec import Spec
 from platform.trainer import Trainer
 
-__all__ = ["PLACEBO", "Variant", "changes", "configured", "crossed", "inert", "variants"]
+__all__ = ["PLACEBO", "Variant", "changes", "configured", "crossed", "drawn", "inert", "runs", "variants"]
 
 BARE = "bare"
 PLACEBO = "placebo"
@@ -64,7 +64,7 @@ def variants(spec: Spec) -> list[Variant]:
     elif spec.design == "list":
         found += [Variant(name, overrides, None, BASELINE) for name, overrides in spec.variants.items()]
     else:
-        outs = [tuple(name for name in parts if name not in run) for run in _runs(spec)]
+        outs = [tuple(name for name in parts if name not in run) for run in runs(spec)]
         found += [_without(spec, out, number) for number, out in enumerate(outs, start=1) if out]
     if spec.control.placebo:
         found.append(Variant(PLACEBO, {}, None, BASELINE, stream=PLACEBO))
@@ -85,15 +85,17 @@ def crossed(spec: Spec) -> factorial.Factorial | None:
     return None
 
 
-def _runs(spec: Spec) -> Sequence[factorial.Run]:
+def drawn(spec: Spec) -> list[tuple[str, ...]]:
+    """Return the random orders of a design that is made of such; none for any other."""
+    if not isinstance(spec.design, dict) or "orders" not in spec.design:
+        return []
+    return factorial.orders(tuple(spec.components), spec.design["orders"], seed=factorial.orders_seed(spec.study))
+
+
+def runs(spec: Spec) -> Sequence[factorial.Run]:
     """Return which components are there in each variant of a factorial design, or of one of orders."""
-    if (made := crossed(spec)) is not None:
-        return made.runs
-    if isinstance(spec.design, dict):
-        return factorial.runs_of_orders(
-            factorial.orders(tuple(spec.components), spec.design["orders"], seed=factorial.ORDERS_SEED)
-        )
-    return ()
+    made = crossed(spec)
+    return made.runs if made is not None else factorial.runs_of_orders(drawn(spec))
 
 
 def _without(spec: Spec, out: tuple[str, ...], number: int = 0) -> Variant:

@@ -54,9 +54,12 @@ class Ledger:
         Raises:
             LedgerError: if another driver holds it, or it was written by another version of this program.
         """
+        lacking = [one for one in (folder, *folder.parents) if not one.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._lock = ledger_file.lock(folder / "driver.lock")
+        self._new = None if (folder / "ledger.db").exists() else lacking
+        """The folders made for a ledger that was not there before, from the innermost."""
         self.db = ledger_file.connect(folder)
         """For reading; what is written is written in a `transaction`."""
         self.numbers: dict[str, int] = {}
@@ -91,10 +94,10 @@ class Ledger:
         return None if row is None else json.loads(row[0])
 
     def first_spec(self) -> dict[str, Any] | None:
-        """Return the spec that held when the first trial began, or None if none has begun."""
-        first = "SELECT min(started) FROM attempt"
+        """Return the spec that held when the first trial began, by the clock: the first of all if that was set back."""
+        began = "at <= (SELECT min(started) FROM attempt)"
         row = self.db.execute(
-            f"SELECT resolved FROM spec WHERE at <= ({first}) ORDER BY number DESC LIMIT 1"
+            f"SELECT resolved FROM spec ORDER BY {began} DESC, iif({began}, -number, number) LIMIT 1"
         ).fetchone()
         return None if row is None else json.loads(row[0])
 
@@ -350,6 +353,14 @@ class Ledger:
         if not self._lock.closed:
             ledger_file.close(self.db)
             self._lock.close()
+
+    def discard(self) -> None:
+        """Close the ledger of a study that is not to begin, and remove what opening it made; an earlier one stays."""
+        if self._new is not None:
+            ledger_file.close(self.db)
+            ledger_file.remove(self.folder, self._new)
+            self._lock.close()
+        self.close()
 
 
 def _variant_rows(variants: Sequence[Variant]) -> list[tuple[Any, ...]]:

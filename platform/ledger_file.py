@@ -9,15 +9,15 @@ import os
 import socket
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from analysis import schema
 from platform.errors import LedgerError, full, unwritable
 
-__all__ = ["close", "connect", "lock", "to_json", "to_number", "transaction"]
+__all__ = ["close", "connect", "lock", "remove", "to_json", "to_number", "transaction"]
 
 LOOKS, LOOK_S = 10, 0.02
 """How often a lock that is held is tried, and the seconds between."""
@@ -31,11 +31,11 @@ def lock(path: Path) -> IO[str]:
     """
     file = path.open("a+")
     for _ in range(LOOKS):  # one that only looks at the lock holds it for microseconds
-        try:
+        with suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except OSError:
-            time.sleep(LOOK_S)
+            if os.fstat(file.fileno()).st_nlink:  # else its last holder has removed it
+                break
+        time.sleep(LOOK_S)
     else:
         file.seek(0)
         holder = file.read().strip() or "another process"
@@ -111,6 +111,17 @@ def close(db: sqlite3.Connection) -> None:
         if error.sqlite_errorcode != sqlite3.SQLITE_FULL:  # the file beside it then goes on holding what it lacks
             raise
     db.close()
+
+
+def remove(folder: Path, made: Iterable[Path]) -> None:
+    """Remove a ledger that is closed, its lock, and these folders up to the first that holds something else."""
+    for name in ("ledger.db", "ledger.db-wal", "ledger.db-shm", "driver.lock"):
+        (folder / name).unlink(missing_ok=True)
+    for one in made:
+        try:
+            one.rmdir()
+        except OSError:
+            return
 
 
 def to_json(value: Any) -> str:

@@ -30,10 +30,12 @@ class Progress:
     at: float = 0.0
     """When this was written, in seconds since 1970."""
     error: str | None = None
+    folder: str = ""
+    """The study's, where this was written: a copy of the folder may be beside another store."""
 
     def write(self, folder: Path) -> None:
         """Write this into the study's folder; a reader sees the old file or the new one, never half of it."""
-        self.at = time.time()
+        self.at, self.folder = time.time(), str(folder.resolve())
         aside = folder / f".{FILE}"
         with suppress(OSError):  # on a full disk the copy goes on unseen
             aside.write_text(json.dumps(asdict(self), indent=2) + "\n")
@@ -43,12 +45,14 @@ class Progress:
 def behind(folder: Path) -> int | None:
     """Return how many ended trials the mirror has still to copy, by its own word; None if it has said nothing.
 
-    Its word does not count if the SQLite store that it is about is gone.
+    Its word does not count if the SQLite store that it is about is gone, or if the folder was moved or copied since.
     """
     try:
         progress = json.loads((folder / FILE).read_text())
         uri = str(progress["uri"])
         if uri.startswith(SQLITE) and not Path(unquote(uri.removeprefix(SQLITE))).exists():
+            return None
+        if progress["folder"] != str(folder.resolve()):
             return None
         return max(0, int(progress["of"]) - int(progress["copied"]))
     except (OSError, ValueError, KeyError, TypeError):

@@ -9,12 +9,13 @@ cannot change a parameter or take back a point: a run that has a wrong one is de
 
 A look is taken at the beginning, after each error, and once when the driver has ended. In between, a run that this
 process added to before is asked for its mark before more is added: a store put back behind its back, without an error,
-must not get the end of a curve without its middle.
+must not get the end of a curve without its middle. Another file in the place of a SQLite store's, or none, is an error.
 """
 
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Generator
@@ -33,7 +34,7 @@ from platform.mirror_content import milliseconds, study_run, trial_run
 from platform.mirror_examine import DIGEST_LENGTH, Examiner
 from platform.mirror_ledger import ENDED, Begun, Facts, Ledger, Trial
 from platform.mirror_send import Parcel, Sender, news, refuses
-from platform.mirror_server import Run, connect, connections, find_experiment, find_runs, stores
+from platform.mirror_server import Run, connect, connections, file_of, find_experiment, find_runs, stores
 
 __all__ = ["Mirror"]
 
@@ -62,6 +63,8 @@ class Mirror:
     look_s: float = field(default=0.0, init=False)
     """How long the last look through the ledger took: 0.1 s for 10,000 trials."""
     _sender: Sender | None = field(default=None, init=False)
+    _file: tuple[int, int] | None = field(default=None, init=False)
+    """Of a SQLite store, which file was opened."""
     _runs: dict[str, Run] = field(default_factory=dict, init=False)
     _copied: int = field(default=0, init=False)
     _done: dict[int, tuple[Begun, int | None]] = field(default_factory=dict, init=False)
@@ -82,12 +85,14 @@ class Mirror:
         Raises:
             MlflowException, HTTPError: if the server cannot be reached or refuses a run. Each trial that it takes is
                 copied.
-            OSError: if files cannot be read or stored, or nothing takes a connection.
+            OSError: if files cannot be read or stored, or nothing takes a connection, or a SQLite store's file was
+                deleted or replaced: what was sent is not there.
         """
         looked = time.monotonic()
         facts, begun = self.ledger.facts(), self.ledger.begun()
         self.look_s = time.monotonic() - looked
-        self.progress(self._copied, sum(one.state in ENDED for one in begun))
+        ended = sum(one.state in ENDED for one in begun)
+        self.progress(self._copied, ended)
         look, sender = self._sender is None, self._sender or self._find(facts, begun)
         parent = self._open_study(sender, facts)
         examiner = None
@@ -99,6 +104,10 @@ class Mirror:
         refused = self._copy_trials(sender, begun, facts, parent)
         if not self.stopping():
             self._copy_study(sender, facts, parent, examiner)
+        if file_of(self.uri) != self._file:
+            self._copied = 0
+            self.progress(0, ended)
+            raise OSError("the store's file was deleted or replaced meanwhile")
         if refused:
             raise refused[0]
 
@@ -106,8 +115,10 @@ class Mirror:
         """Find the experiment and what it holds of this ledger."""
         client = connect(self.uri)
         experiment_id = find_experiment(client, self.uri, name=self.experiment, facts=facts)
-        self._runs = find_runs(client, experiment_id, facts, {one.id for one in begun})
-        return Sender(client, self.uri, experiment_id)
+        self._file = file_of(self.uri)
+        maker = f"{socket.gethostname()}:{self.folder}"
+        self._runs = find_runs(client, experiment_id, facts, trials={one.id for one in begun}, maker=maker)
+        return Sender(client, self.uri, experiment_id, maker)
 
     def _copy_trials(self, sender: Sender, begun: list[Begun], facts: Facts, parent: Run) -> list[Exception]:
         """Copy every trial that has changed, several at once; return why some were refused."""

@@ -18,7 +18,7 @@ from requests import HTTPError
 from platform.mirror_check import due, outlived
 from platform.mirror_content import SEARCHED, Wanted, milliseconds
 from platform.mirror_ledger import Point
-from platform.mirror_server import Run
+from platform.mirror_server import MAKER, Run
 
 __all__ = ["Parcel", "Sender", "news", "refuses"]
 
@@ -54,6 +54,8 @@ class Sender:
     client: MlflowClient
     uri: str
     experiment_id: str
+    maker: str
+    """As in `platform.mirror_server.find_runs`."""
     _data_sets: set[str] = field(default_factory=set)
     """Digests that the server is known to have."""
     _first: Lock = field(default_factory=Lock)
@@ -88,7 +90,8 @@ class Sender:
 
     def create(self, wanted: Wanted) -> Run:
         """Make a run with all its tags at once: one that is cut off here is found again."""
-        tags = {**wanted.tags, "mirrored": wanted.settled}  # up to where its curves may go; the whole mark comes last
+        tags = {**wanted.tags, MAKER: self.maker}
+        tags["mirrored"] = wanted.settled  # up to where its curves may go; the whole mark comes last
         return Run.found(self.client.create_run(self.experiment_id, wanted.start, tags, wanted.name))
 
     def reopen(self, run: Run, wanted: Wanted) -> None:

@@ -20,19 +20,24 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.store.db import utils as database
 from mlflow.store.tracking.rest_store import RestStore
+from mlflow.tracking._tracking_service.registry import TrackingStoreRegistry
 from mlflow.utils.rest_utils import http_request_safe
 from requests.utils import get_environ_proxies
 
 from platform.mirror_content import experiment_tags, ledger_tag, milliseconds
 from platform.mirror_ledger import Facts
 
-__all__ = ["Held", "Run", "connect", "connections", "find_experiment", "find_runs", "histories", "stores"]
+__all__ = [
+    "MAKER", "Held", "Run", "connect", "connections", "file_of", "find_experiment", "find_runs", "histories", "stores",
+]  # fmt: skip
 
 CONNECTIONS = 4
 """Requests to a server at once: it spends most of a request waiting for its disk."""
 CONNECTION_S = 10.0
 """How long a server's system may take to take a connection; the server itself has longer to answer."""
 ARTIFACTS = "mlartifacts"
+MAKER = "maker"
+"""The tag of a run that says which folder of which machine it was first copied from."""
 PAGE = 500
 MOST_POINTS = 25_000
 """That a server gives at once."""
@@ -84,13 +89,21 @@ class Run:
 def connect(uri: str) -> MlflowClient:
     """Return a client of a server or store, or fail soon: where it follows a study, `platform.mirror` tries again.
 
-    By itself MLflow tries a database ten times, over 101 s, and waits for a connection as long as for an answer.
+    By itself MLflow tries a database ten times, over 101 s, and waits for a connection as long as for an answer. It
+    also keeps a database's connections as long as the process lives: of a SQLite store that was deleted or replaced,
+    those would go on writing to a file that nobody can see. So a store is opened anew, which takes 0.1 s.
 
     Raises:
         OSError: if nothing takes a connection at the server's address.
         Exception: the database's own, if it cannot be opened.
     """
     database.MAX_RETRY_COUNT = 1
+    if _sqlite(uri):
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # loads what a server does not need
+
+        if engine := SqlAlchemyStore._engine_map.pop(uri, None):
+            engine.dispose()
+        TrackingStoreRegistry._get_store_with_resolved_uri.cache_clear()
     if uri.startswith("http") and not get_environ_proxies(uri):
         at = urlsplit(uri)
         place = at.hostname or "", at.port or (443 if at.scheme == "https" else 80)
@@ -101,6 +114,20 @@ def connect(uri: str) -> MlflowClient:
 def connections(uri: str) -> int:
     """Return how many requests this server or store serves at once: SQLite takes them one by one."""
     return CONNECTIONS if uri.startswith("http") else 1
+
+
+def file_of(uri: str) -> tuple[int, int] | None:
+    """Return which file a SQLite store is (device, inode); None if it is gone, or if this is a server."""
+    path = _sqlite(uri)
+    if path is None or not path.exists():
+        return None
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def _sqlite(uri: str) -> Path | None:
+    """Return the file of a SQLite store; None if it is another store or a server."""
+    return Path(unquote(urlsplit(uri).path)[1:]).resolve() if uri.startswith("sqlite:///") else None
 
 
 def find_experiment(client: MlflowClient, uri: str, *, name: str, facts: Facts) -> str:
@@ -118,7 +145,7 @@ def find_experiment(client: MlflowClient, uri: str, *, name: str, facts: Facts) 
     if known is None:
         renamed = client.search_experiments(ViewType.ALL, filter_string=f"tags.`{mark}` = {_quoted(name)}")
         known = min(renamed, key=lambda one: one.lifecycle_stage, default=None)  # an active one before a deleted one
-    store = Path(unquote(urlsplit(uri).path)[1:]).resolve() if uri.startswith("sqlite:///") else None
+    store = _sqlite(uri)
     place = store and str(store.parent / ARTIFACTS)
     if known is None:
         return str(client.create_experiment(name, place, {**experiment_tags(facts), mark: name}))
@@ -154,12 +181,15 @@ def _quoted(text: str) -> str:
     return f'"{text}"' if "'" in text else f"'{text}'"
 
 
-def find_runs(client: MlflowClient, experiment_id: str, facts: Facts, trials: Collection[str]) -> dict[str, Run]:
+def find_runs(
+    client: MlflowClient, experiment_id: str, facts: Facts, *, trials: Collection[str], maker: str
+) -> dict[str, Run]:
     """Return the runs of this ledger by trial, the study's own under ''.
 
     Of a trial's several runs only one stays: a slow server can make a run that the mirror had given up on, and so made
-    again. A run of none of `trials` is deleted, too: the ledger has been put back to an older state. Whatever else is
-    in the experiment is not looked at.
+    again. A run of none of `trials` is deleted, too, if `maker` made it: the ledger has been put back to an older
+    state. One of another maker's belongs to a copy of this ledger that went on by itself. Whatever else is in the
+    experiment is not looked at.
     """
     query = f"tags.study = {_quoted(facts.name)} and tags.ledger = '{ledger_tag(facts)}'"
     page = client.search_runs([experiment_id], query, max_results=PAGE)
@@ -170,7 +200,10 @@ def find_runs(client: MlflowClient, experiment_id: str, facts: Facts, trials: Co
     found: dict[str, Run] = {}
     for run in sorted(runs, key=_preference):
         trial = run.data.tags.get("trial", "")
-        if trial in found or (trial and trial not in trials):
+        unknown = trial != "" and trial not in trials
+        if unknown and run.data.tags.get(MAKER, maker) != maker:
+            continue
+        if trial in found or unknown:
             client.delete_run(run.info.run_id)
         else:
             found[trial] = Run.found(run)

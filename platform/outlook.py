@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.errors import StudyError
+from analysis.factorial import spreads
 from analysis.schema import CONFIRM, SEARCH
-from platform.design import crossed, variants
+from platform.design import crossed, drawn, runs, variants
 from platform.spec import Spec, Study
 
 if TYPE_CHECKING:  # pandas takes half a second, which whoever sweeps need not wait for
@@ -42,8 +43,12 @@ def outlook(
     repeats = spec.search.repeats if spec.search is not None and spec.confirm is not None else 1
     each = (most[SEARCH] + most[CONFIRM]) / repeats if repeats > 1 else len(variants(spec))
     effort = Effort(each, nan if seconds is None else seconds / 3600, slots)
-    known, why = _known(study, folder)
-    table = outlook_table(known, spec.analysis.matters, declared(spec), effort, looks=spec.looks, unknown=why)
+    known, planned, why = _known(study, folder)
+    made = runs(spec)
+    table = outlook_table(
+        known, spec.analysis.matters, declared(spec), effort, looks=spec.looks, planned=planned, unknown=why,
+        spreads=spreads(tuple(spec.components), made, drawn(spec)) if made else {},
+    )  # fmt: skip
     metrics = [Metric(one.key, one.title, one.higher_is_better, one.needs_reference) for one in study.trainer.METRICS]
     unit: Unit = "repeat" if repeats > 1 else "seed"
     asked = Asked(metrics, unit=unit, looks=spec.looks, sample=spec.analysis.images == "sample")
@@ -64,15 +69,18 @@ def declared(spec: Spec) -> dict[str, int]:
     return dict.fromkeys(spec.components, len(spec.components)) | {one.name: len(controls) for one in controls}
 
 
-def _known(study: Study, folder: Path) -> tuple[pd.DataFrame | None, str]:
-    """Return the table of verdicts of the study's ledger, by the spec's rules of now, and why rows are missing."""
+def _known(study: Study, folder: Path) -> tuple[pd.DataFrame | None, int, str]:
+    """Return the table of verdicts of the study's ledger, by the spec's rules of now, and why rows are missing.
+
+    Between them stand the seeds that are planned, while some of them have not ended (`Readings.planned`).
+    """
     from analysis.ledger import open_ledger
     from analysis.stages import verdict_stage
     from analysis.tables import read, verdict_table
 
     nothing = "nothing has been trained yet"
     if not (folder / "ledger.db").exists():
-        return None, nothing
+        return None, 0, nothing
     rules = study.spec.analysis
     try:
         with open_ledger(folder) as ledger:
@@ -80,6 +88,7 @@ def _known(study: Study, folder: Path) -> tuple[pd.DataFrame | None, str]:
                 ledger.study, primary=rules.primary, matters=rules.matters, images=rules.images, at=rules.at,
                 looks=tuple(study.spec.looks),
             )  # fmt: skip
-            return verdict_table(read(replace(ledger, study=now), verdict_stage(now))), "it has not been trained yet"
+            readings = read(replace(ledger, study=now), verdict_stage(now))
+            return verdict_table(readings), readings.planned, "it has not been trained yet"
     except StudyError as error:
-        return None, str(error)
+        return None, 0, str(error)

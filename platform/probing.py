@@ -49,7 +49,7 @@ def probe(job: Job) -> Callable[[], str]:
             except ray.exceptions.RayError as error:  # the worker, or its node
                 ray_alive.check()
                 if losses == LOSSES - 1:
-                    return f"its worker died {LOSSES} times, with: {error}"
+                    return f"its worker died {LOSSES} times, with: {str(error).partition(chr(10))[0]}"
                 asked[0] = tried.remote(job.task(samples[0]), job.shipped)
         if wrong:
             return str(wrong)

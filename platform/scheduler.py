@@ -11,6 +11,8 @@ from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler
 
+from analysis.schema import FAILED
+from platform.memory_monitor import said_of_kill
 from platform.searcher import PlanSearcher
 
 __all__ = ["LedgerScheduler"]
@@ -34,6 +36,13 @@ class LedgerScheduler(FIFOScheduler):
             self.searcher.stopped.add(identity)
             return str(self.STOP)
         return str(self.CONTINUE)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """Keep as an outcome that a worker was killed for want of memory; any other was lost, as the searcher sees."""
+        message = said_of_kill(trial.error_file)
+        if message is not None:
+            outcome = {"state": FAILED, "kind": "memory", "message": message}
+            self.searcher.outcomes.setdefault(self.searcher.trials[trial.trial_id], outcome)
 
     def __getstate__(self) -> dict[str, Any]:
         """Keep Tune from pickling the ledger into its snapshots."""

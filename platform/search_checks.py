@@ -10,7 +10,7 @@ from typing import Any
 
 from platform import design, stopping
 from platform.search_space import space_of
-from platform.search_space_checks import SPACE, Searched, check_space, told
+from platform.search_space_checks import SPACE, Searched, check_space
 from platform.search_spec import Confirm, Hyperband, Search, confirm_seeds, objectives_of, search_seeds
 from platform.spec import Study
 from platform.spec_checks import Finder, nearest
@@ -28,7 +28,7 @@ def check_search(search: Search | None, confirm: Confirm | None, study: Study, f
         found: collects the problems.
     """
     if search is None:
-        if confirm is not None:
+        if confirm is not None and not found.told("search"):
             found.add(("confirm",), "confirm belongs to a search, but there is no `search`; add one, or remove it")
         return
     searched = check_space(search, study, found)
@@ -70,7 +70,7 @@ def cautions(search: Search | None, confirm: Confirm | None, study: Study) -> li
 def _check_budget(search: Search, study: Study, searched: Sequence[Searched], found: Finder) -> None:
     """Record a budget that is none, is two, or has no room for one setting of every variant."""
     given = [name for name in ("trials", "steps") if getattr(search, name) is not None]
-    if len(given) != 1 and not any(told(found, "search", name) for name in ("trials", "steps")):
+    if len(given) != 1 and not any(found.told("search", name) for name in ("trials", "steps")):
         came = "both" if given else "neither"
         found.add(("search",), f"expected `trials` or `steps`, the budget of every variant, got {came}")
     seeds = len(search_seeds(search, study.spec.seed_list))
@@ -82,7 +82,8 @@ def _check_budget(search: Search, study: Study, searched: Sequence[Searched], fo
         )
     lengths = {one.variant.name: max(map(_steps, one.configs), default=0) for one in searched}
     longest = max(lengths, key=lengths.__getitem__, default=None)
-    if search.steps is not None and longest is not None and search.steps < lengths[longest] * seeds:
+    unread = found.told("train", "steps")
+    if search.steps is not None and longest is not None and not unread and search.steps < lengths[longest] * seeds:
         each = f" with each of {seeds} seeds" if seeds > 1 else ""
         found.add(
             ("search", "steps"),
@@ -93,7 +94,7 @@ def _check_budget(search: Search, study: Study, searched: Sequence[Searched], fo
         found.add(
             (*SPACE, "steps"), "a budget in steps needs trainings of one length; use search.trials, or remove this"
         )
-    if search.total.gpu_hours is not None and not study.spec.resources.gpu:
+    if search.total.gpu_hours is not None and not (study.spec.resources.gpu or found.told("resources", "gpu")):
         what = "a trial holds no GPU (resources.gpu), so this cap is never reached; use total.hours"
         found.add(("search", "total", "gpu_hours"), what)
     names = len(design.variants(study.spec))
@@ -114,7 +115,7 @@ def _steps(config: Any) -> int:
 def _check_rungs(search: Search, searched: Sequence[Searched], found: Finder) -> None:
     """Record a first rung, or a bracket, that no trial reaches before its end or that is no evaluation."""
     rules = search.scheduler.rules
-    if rules is None:
+    if rules is None or found.told("train", "steps") or found.told("train", "evaluate_every"):
         return
     at = ("search", "scheduler", search.scheduler.kind)
     lengths: dict[tuple[int, int], str] = {}
@@ -162,9 +163,9 @@ def _check_objectives(search: Search, confirm: Confirm | None, study: Study, fou
         _check_measured(key, (*at, key), confirm, study, found)
     for key in search.choose.where:
         _check_measured(key, ("search", "choose", "where", key), confirm, study, found)
-    if confirm is not None and not told(found, "analysis", "primary"):
+    if confirm is not None and not found.told("analysis", "primary"):
         _check_measured(study.spec.analysis.primary, ("analysis", "primary"), confirm, study, found)
-    if not (told(found, *at) or told(found, "analysis", "primary")):
+    if not (found.told(*at) or found.told("analysis", "primary")):
         try:
             objectives = list(objectives_of(search, study.spec.analysis.primary, study.trainer.METRICS))
         except ValueError as error:
@@ -185,7 +186,7 @@ def _check_measured(key: str, at: tuple[str, ...], confirm: Confirm | None, stud
         return
     for section in ("evaluate", *(["confirm"] if confirm else [])):
         sets = list(getattr(study.data, section, {}).values())
-        if sets and not any(one.normal for one in sets):
+        if sets and not found.told("data", section) and not any(one.normal for one in sets):
             what = (
                 f"{key} needs references, but no set under data.{section} has `normal`; add one, or use another metric"
             )
@@ -195,7 +196,7 @@ def _check_measured(key: str, at: tuple[str, ...], confirm: Confirm | None, stud
 def _check_choice(search: Search, objectives: Sequence[str], found: Finder) -> None:
     """Record a rule of `choose` that speaks of what is no objective, or of not all of them."""
     choose, at = search.choose, ("search", "choose")
-    if told(found, *at):
+    if found.told(*at):
         return
     if choose.weights and (choose.best or choose.where):
         found.add(at, "expected `weights`, or `best` and `where`, got both; remove one")
@@ -216,7 +217,9 @@ def _check_choice(search: Search, objectives: Sequence[str], found: Finder) -> N
 def _check_seeds(search: Search, confirm: Confirm | None, study: Study, found: Finder) -> None:
     """Record more seeds than the study has, and confirming seeds or images that the search saw."""
     seeds = study.spec.seed_list
-    if isinstance(search.seeds, int) and search.seeds > len(seeds):
+    if found.told("seeds") or found.told("search", "seeds"):
+        seeds = []
+    elif isinstance(search.seeds, int) and search.seeds > len(seeds):
         found.add(
             ("search", "seeds"),
             f"expected at most the {len(seeds)} seeds of the study, or a list of seeds, got {search.seeds}",

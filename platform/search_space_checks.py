@@ -17,7 +17,7 @@ from platform.search_spec import Distribution, Search
 from platform.spec import Study
 from platform.spec_checks import Finder, field_paths, nearest, sentence
 
-__all__ = ["SPACE", "Searched", "check_fit", "check_space", "told"]
+__all__ = ["SPACE", "Searched", "check_fit", "check_space"]
 
 SPACE = ("search", "space")
 
@@ -44,8 +44,9 @@ def check_space(search: Search, study: Study, found: Finder) -> list[Searched]:
     """
     space = _sound_space(search, study, found)
     searched = [_searched(variant, space, study) for variant in _sound_variants(study)]
-    _check_reach(space, searched, found)
-    _check_points(searched, study, found)
+    if not found.told("train"):
+        _check_reach(space, searched, found)
+        _check_points(searched, study, found)
     return searched
 
 
@@ -73,13 +74,6 @@ def check_fit(study: Study, found: Finder) -> None:
                         found.add(at, f"with {shown(value)} {variant.name} cannot be trained: {what}")
 
 
-def told(found: Finder, *path: str) -> bool:
-    """Whether a problem is recorded at a path or below it."""
-    whole = ".".join(path)
-    places = [problem.where.rpartition(", ")[2] for problem in found.problems]
-    return any(place == whole or place.startswith(f"{whole}.") for place in places)
-
-
 def _sound_variants(study: Study) -> Iterator[Variant]:
     """Yield the variants that can be configured; what is wrong with the others is recorded elsewhere."""
     valid = set(field_paths(study.trainer.Config))
@@ -99,7 +93,7 @@ def _refusals(study: Study, overrides: Mapping[str, Any]) -> list[tuple[str, str
 
 def _sound_space(search: Search, study: Study, found: Finder) -> dict[str, Distribution]:
     """Return the part of the space that can be searched, after recording what is wrong with the rest."""
-    if not search.space and not told(found, *SPACE):
+    if not search.space and not found.told(*SPACE):
         found.add(SPACE, "expected at least one setting to search, got none")
     valid = field_paths(study.trainer.Config)
     for path in (path for path in search.space if path not in valid):
@@ -117,7 +111,7 @@ def _sound_space(search: Search, study: Study, found: Finder) -> dict[str, Distr
         chain = ", which exists when ".join(circle)
         found.add((*SPACE, circle[0], "when"), f"conditions in a circle: {chain} has a value; remove one of them")
         left = {path: one for path, one in left.items() if path not in circle}
-    unsound = {path for path in space if told(found, *SPACE, path)}
+    unsound = {path for path in space if found.told(*SPACE, path)}
     while True:  # nor can be searched what depends on those
         more = {path for path, one in space.items() if one.when.keys() & unsound} - unsound
         if not more:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-__all__ = ["interruptible", "kept"]
+__all__ = ["interruptible", "kept", "restored"]
 
 ORDERLY = (signal.SIGTERM, signal.SIGHUP)
 
@@ -44,6 +44,21 @@ def kept(pressed: list[int]) -> Iterator[None]:
             yield
     except SystemExit:  # Ray's answer to SIGTERM
         raise KeyboardInterrupt from None
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """Let signals meet in the end what they meet now: Tune leaves SIGINT to itself when a run is over.
+
+    Ray's shutdown even takes SIGTERM away below Python, which goes on naming the handler; so each is set in any case.
+    """
+    before = {name: signal.getsignal(name) for name in (signal.SIGINT, *ORDERLY)}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            if handler is not None:
+                signal.signal(name, handler)
 
 
 @contextmanager

@@ -170,7 +170,8 @@ class Spec(Section):
     design: Design = "leave-one-out"
     """Which components are taken out together: one at a time; all but one; every subset (`factorial`), or a regular
     fraction of these of resolution III, IV or V (`{fractional: IV}`); what N random orders of taking one after another
-    out need (`{orders: N}`, for Shapley values of more than 6); or `variants` by hand (`list`)."""
+    out need (`{orders: N}`, for Shapley values of more than 6; drawn from the study's name); or `variants` by hand
+    (`list`)."""
     seeds: Annotated[
         Annotated[Seeds, Tag("[seeds]")] | Annotated[UntilDecided, Tag("[until]")], Discriminator(_kind_of_seeds)
     ] = 3

@@ -34,15 +34,28 @@ class Finder:
     def __init__(self, lines: Mapping[tuple[str, ...], int], problems: list[Problem]) -> None:
         self.lines = lines
         self.problems = problems
+        self._places: set[tuple[str, ...]] = set()
+        """Where there is a problem."""
+        self._unread: set[tuple[str, ...]] = set()
+        """Where a default stands in for what could not be read, or for what an unknown key was meant to be."""
 
     def add(self, path: Sequence[str], what: str) -> None:
         """Record a problem at `path`; its line is that of the innermost part that stands in the file."""
         parts = tuple(path)
+        self._places.add(parts)
         line = next((self.lines[parts[:n]] for n in range(len(parts), 0, -1) if parts[:n] in self.lines), None)
         where = ".".join(parts) or "spec"
         problem = Problem(f"line {line}, {where}" if line else where, what)
         if problem not in self.problems:
             self.problems.append(problem)
+
+    def told(self, *path: str) -> bool:
+        """Whether a problem is recorded at a path or below it, or what stands there could not be read.
+
+        What depends on it is then not looked at, since it would be judged by a default that nobody asked for.
+        """
+        below = any(one[: len(path)] == path for one in self._places)
+        return below or any(path[: len(one)] == one for one in self._unread)
 
     def validated(self, model: type[BaseModel], raw: Any, path: tuple[str, ...], fallback: dict[str, Any]) -> Any:
         """Return `raw` as `model`, or what is sound of it after recording what is wrong, so that checks can go on."""
@@ -53,23 +66,43 @@ class Finder:
         for one in faults:
             at = (*path, *(str(part) for part in one["loc"] if not _is_union_branch(part)))
             self.add(at, sentence(one, model))
-        sound = _without_faults(raw, [one["loc"] for one in faults])
-        try:
-            return model.model_validate({**fallback, **sound})
-        except ValidationError:  # of parts that are each sound alone
-            return model.model_validate(fallback)
+            if one["loc"] or not isinstance(raw, dict):  # else it is of parts that are each sound alone
+                self._unread.add(at)
+            if one["type"] == "extra_forbidden":
+                meant = _close(at[-1], _keys(model, [str(part) for part in one["loc"][:-1]]))
+                self._unread |= {(*at[:-1], name) for name in meant}
+        sound = {**fallback, **_without_faults(raw, [one["loc"] for one in faults])}
+        for left_out in (None, *reversed(sound)):
+            try:
+                made = model.model_validate({key: value for key, value in sound.items() if key != left_out})
+            except ValidationError:
+                continue
+            if left_out is not None:
+                self._unread.add((*path, left_out))
+            return made
+        self._unread.add(path)
+        return model.model_validate(fallback)
 
 
 def _without_faults(raw: Any, faults: Iterable[Sequence[Any]]) -> dict[str, Any]:
-    """Return a copy of a raw section without the values at these places."""
+    """Return a copy of a raw section without the values at these places, or those that lack something there."""
     kept: dict[str, Any] = copy.deepcopy(raw) if isinstance(raw, dict) else {}
-    for fault in faults:
-        node, parts = kept, list(fault)
-        while len(parts) > 1 and isinstance(node.get(parts[0]), dict):
-            node = node[parts.pop(0)]
-        if parts:
-            node.pop(parts[0], None)
+    for *above, last in filter(None, [_place(raw, fault) for fault in faults]):
+        node = kept
+        for part in above:
+            node = node.get(part, {})
+        node.pop(last, None)
     return kept
+
+
+def _place(raw: Any, loc: Sequence[Any]) -> list[Any]:
+    """Return the parts of an error's path that stand in a raw section."""
+    place = []
+    for part in loc:
+        if isinstance(raw, dict) and part in raw:
+            raw = raw[part]
+            place.append(part)
+    return place
 
 
 def sentence(error: Mapping[str, Any], model: type[BaseModel]) -> str:
@@ -103,10 +136,15 @@ _EXPECTED = {
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return a hint: the valid names nearest to `name`, or all of them."""
     valid = sorted(valid)
-    close = difflib.get_close_matches(name, valid, n=2, cutoff=0.6)
+    close = _close(name, valid)
     if not close:  # a name without its section, or a part of one
         close = [one for one in valid if name in one.split(".") or one.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
     return f"did you mean {' or '.join(f'`{one}`' for one in close)}?" if close else f"valid are {', '.join(valid)}"
+
+
+def _close(name: str, valid: Iterable[str]) -> list[str]:
+    """Return the valid names that are nearly this one."""
+    return difflib.get_close_matches(name, sorted(valid), n=2, cutoff=0.6)
 
 
 def field_paths(model: type[BaseModel], prefix: str = "") -> list[str]:
@@ -243,7 +281,7 @@ def check_files(study: Study, found: Finder) -> None:
 def _check_scenes(study: Study, found: Finder) -> None:
     """Record too few scenes for a verdict on images like these, where seeds are trained until there is one."""
     spec, trainer = study.spec, study.trainer
-    if not spec.looks or spec.analysis.images != "sample":
+    if not spec.looks or spec.analysis.images != "sample" or found.told("analysis", "primary"):
         return
     from analysis.comparison import SCENES  # loads pandas
 
@@ -273,12 +311,14 @@ def _check_differences(spec: Spec, trainer: Trainer, config: Any, found: Finder)
 
     Of these one may mean nothing without another, which a factorial design shows as an interaction.
     """
-    seen: dict[str, str] = {}
     names = [variant.name for variant in design.variants(spec)]
     for name in sorted({name for name in names if names.count(name) > 1}):
         found.add(("variants", name), f"the name `{name}` is taken by the design itself; choose another")
     if spec.control.placebo and design.PLACEBO in spec.components:
         found.add(("components", design.PLACEBO), f"the name `{design.PLACEBO}` is the control's; choose another")
+    if found.told("train"):
+        return
+    seen: dict[str, str] = {}
     section = "variants" if spec.design == "list" else "components"
     for variant in design.variants(spec):
         at = (section, variant.component or variant.name)
@@ -301,7 +341,8 @@ def _configured(
     except ValidationError as error:
         for one in error.errors():
             path = ".".join(str(part) for part in one["loc"])
-            found.add((*at, path) if path else at, sentence(one, trainer.Config))
+            if path in overrides or not found.told("train"):
+                found.add((*at, path) if path else at, sentence(one, trainer.Config))
     return None
 
 
@@ -324,13 +365,16 @@ def check_analysis(spec: Spec, trainer: Trainer, config: Any, data: Any, found: 
             ("analysis", "primary"), f"{primary.key} has no direction, so no verdict can rest on it; use {directed}"
         )
     sets = list(getattr(data, "evaluate", {}).values())
+    if found.told("analysis", "primary") or found.told("data", "evaluate"):
+        sets = []
     if primary is not None and primary.needs_reference and sets and not any(one.normal for one in sets):
         found.add(
             ("analysis", "primary"),
             f"{primary.key} needs references, but no set under data.evaluate has `normal`; add one, or use eval/niqe",
         )
     evaluations = -(-config.steps // config.evaluate_every)
-    if spec.analysis.at > evaluations:
+    inputs = (("analysis", "at"), ("train", "steps"), ("train", "evaluate_every"))
+    if spec.analysis.at > evaluations and not any(found.told(*one) for one in inputs):
         found.add(
             ("analysis", "at"),
             f"expected at most the {evaluations} evaluations of a trial "

@@ -60,7 +60,7 @@ def read(
     sound = check_overrides(spec, trainer, config, found)
     check_reference(spec, found, lambda: recorded(spec.study))
     check_search(spec.search, spec.confirm, Study(spec, trainer, config, data), found)
-    if problems and data.model_dump(exclude_unset=True):  # what is wrong with the images belongs in the same message
+    if problems and not found.told("train") and data.model_dump(exclude_unset=True):  # images, in the same message
         check_files(Study(sound, trainer, config, data), found)
     if problems:
         raise SpecError(str(path), problems)

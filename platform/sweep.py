@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import shlex
 import shutil
 import sys
@@ -88,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(clean(str(error)), markup=False, highlight=False)
         return 2 if isinstance(error, SpecError | AddressError) else 1
     except OSError as error:
-        said = _unwritten(error, arguments.results.resolve())
+        said = _unwritten(error, arguments.results.absolute())
         if not said:
             raise
         console.print(said, markup=False, highlight=False)
@@ -104,7 +105,7 @@ def _unwritten(error: OSError, results: Path) -> str:
     if lacking:
         return full(Path(lacking.filename).absolute().parent if lacking.filename else results, str(lacking))
     refused = error.filename and (
-        isinstance(error, PermissionError | NotADirectoryError | FileExistsError)
+        isinstance(error, PermissionError | NotADirectoryError | IsADirectoryError | FileExistsError)
         or error.errno in (errno.ENAMETOOLONG, errno.ELOOP)
     )
     return unwritable(Path(error.filename), error.strerror or type(error).__name__) if refused else ""
@@ -143,7 +144,7 @@ def _sweep(arguments: argparse.Namespace, console: Console) -> int:
     study = read(
         arguments.spec, arguments.set, recorded=lambda name: snapshot.models(arguments.results / name / "ledger.db")
     )
-    folder = (arguments.results / study.spec.study).resolve()
+    folder = Path(os.path.realpath(arguments.results / study.spec.study))  # links in a circle fail when written to
     check_start(study, arguments.spec, arguments.results)
     asked = arguments.storage or ""
     address = far_storage.below(asked, study.spec.study) if is_address(asked) else ""
@@ -162,7 +163,12 @@ def _sweep(arguments: argparse.Namespace, console: Console) -> int:
         storage = folder if far else sweep_storage.near(ledger, asked)
         if not far:
             sweep_storage.check_moved(ledger, storage)
-        sweep_storage.claim(ledger, far or storage)
+        try:
+            sweep_storage.claim(ledger, far or storage)
+        except (SweepError, OSError) as error:
+            if not isinstance(error.__cause__, StorageError):  # one that fails may bear the ledger's mark by now
+                ledger.discard()
+            raise
         fixed = fixed_cells(study, ledger, digests[0])
         sweep = _Sweep(study, fixed, digests, weights, ledger, storage, far, arguments, console)
         known = scored(ledger, digests[0], study.trainer.RESULTS_VERSION)

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import sqlite3
 import tempfile
 import uuid
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from platform import far_storage
 from platform.errors import SweepError, away
 from platform.ledger import Ledger
+from platform.status_driver import holder
 from trials.storage import Storage, StorageError, is_address
 
 __all__ = ["check_moved", "claim", "far", "near"]
 
 MARKS = "owner"
-"""The folder in a study's part of a storage where an empty file, named as the ledger's mark, tells whose it is."""
+"""The folder in a study's part of a storage where a file, named as the ledger's mark, tells whose it is.
+
+It holds the ledger's folder, so that of a study and its copy one alone has the storage.
+"""
 
 
 def far(ledger: Ledger, asked: str) -> Storage | None:
@@ -27,7 +36,7 @@ def far(ledger: Ledger, asked: str) -> Storage | None:
 def near(ledger: Ledger, asked: str) -> Path:
     """Return the folder for checkpoints and pictures: as asked, else where they lie already, else the study's own."""
     if asked:
-        return Path(asked, ledger.folder.name).resolve()
+        return Path(os.path.realpath(Path(asked, ledger.folder.name)))  # links in a circle fail when written to
     recorded = ledger.get("storage")
     return Path(recorded) if recorded and recorded != ledger.get("folder") else ledger.folder  # which may be moved
 
@@ -57,16 +66,14 @@ def claim(ledger: Ledger, storage: Path | Storage) -> None:
 
     Raises:
         SweepError: if it bears the mark of another ledger, a study of the same name in another results folder, or is
-            such a folder; or if what the ledger names is there no more: of a disk, say, that is not mounted.
+            such a folder; if the study that this one is a copy of keeps its files there; or if what the ledger names
+            is there no more: of a disk, say, that is not mounted.
         OSError: if a folder cannot be written to.
     """
     own = storage == ledger.folder
     place = storage.address if isinstance(storage, Storage) else storage
     mark = str(ledger.get("mark") or "")
-    if not mark and not own:
-        mark = uuid.uuid4().hex
-        ledger.put({"mark": mark})
-    if isinstance(storage, Path) and not own and (storage / "ledger.db").exists():
+    if isinstance(storage, Path) and not own and _study(storage) is not None:
         raise SweepError(
             f"--storage: {place} is the results folder of another study of this name; give another --storage"
         )
@@ -74,18 +81,59 @@ def claim(ledger: Ledger, storage: Path | Storage) -> None:
         found = _marks(storage)
         if not found and not own:
             _check_there(ledger, storage)
-            _mark(storage, mark)
+            if not mark:
+                mark = uuid.uuid4().hex
+                ledger.put({"mark": mark})
+            _mark(storage, mark, ledger.folder)
             found = _marks(storage)
             if found != [mark]:  # others came at the same moment
                 _unmark(storage, mark)
+        elif found == [mark] and not own:
+            _check_no_copy(ledger, storage, mark)
     except StorageError as error:
         raise SweepError(away(str(error))) from error
     others = [one for one in found if one != mark]
     if others:
+        option = "--results" if own else "--storage"
         raise SweepError(
-            f"--storage: {place} holds the files of a study of this name in another results folder; give another "
-            f"--storage or name or, if that study is gone, delete {MARKS}/{others[0]} there"
+            f"{option}: {place} holds the files of a study of this name in another results folder; give another "
+            f"{option} or name or, if that study is gone, delete {MARKS}/{others[0]} there"
         )
+
+
+def _check_no_copy(ledger: Ledger, storage: Path | Storage, mark: str) -> None:
+    """Refuse a storage where the study that this one is a copy of keeps its files; else let the mark name this one."""
+    place = storage.address if isinstance(storage, Storage) else str(storage)
+    there = _folder(storage, mark)
+    if there == ledger.folder:
+        return
+    other = _study(there)
+    if other and other.get("mark") == mark and other.get("storage") == place and not there.samefile(ledger.folder):
+        raise SweepError(
+            f"--storage: {place} holds the files of {there}, of which {ledger.folder} is a copy; go on with that, or "
+            f"copy {place} into another folder, too, and give that folder as --storage"
+        )
+    _mark(storage, mark, ledger.folder)
+
+
+def _study(folder: Path) -> dict[str, Any] | None:
+    """Return the keys of the study whose ledger is in a folder, none of one that cannot be read.
+
+    None if there is no ledger, or one that a command left which was killed before it held a spec.
+    """
+    path = folder / "ledger.db"
+    if not os.path.exists(path):  # where Path's own raises, if a text is no path or not for this user to see
+        return None
+    open_now = path.with_name(f"{path.name}-wal").exists()  # if not, SQLite would make some, and leave them there
+    options = "mode=ro" if open_now else "mode=ro&immutable=1"
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True)) as db:
+            known = db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'spec'").fetchone()
+            if not (known and db.execute("SELECT 1 FROM spec").fetchone()) and holder(folder / "driver.lock") is None:
+                return None
+            return {key: json.loads(value) for key, value in db.execute("SELECT key, value FROM study")}
+    except (sqlite3.Error, ValueError):
+        return {}
 
 
 def _check_there(ledger: Ledger, storage: Path | Storage) -> None:
@@ -110,13 +158,25 @@ def _marks(storage: Path | Storage) -> list[str]:
     return sorted(name for name in names if re.fullmatch("[0-9a-f]{32}", name))  # others are half written
 
 
-def _mark(storage: Path | Storage, mark: str) -> None:
+def _mark(storage: Path | Storage, mark: str, folder: Path) -> None:
+    """Put a mark into a storage that names the ledger's folder."""
     if isinstance(storage, Storage):
-        with tempfile.NamedTemporaryFile() as empty:
-            storage.put({f"{MARKS}/{mark}": Path(empty.name)})
+        with tempfile.NamedTemporaryFile() as named:
+            named.write(os.fsencode(folder))
+            named.flush()
+            storage.put({f"{MARKS}/{mark}": Path(named.name)})
     else:
         (storage / MARKS).mkdir(parents=True, exist_ok=True)
-        (storage / MARKS / mark).touch()
+        (storage / MARKS / mark).write_bytes(os.fsencode(folder))
+
+
+def _folder(storage: Path | Storage, mark: str) -> Path:
+    """Return the folder that a mark names; of one by an earlier version, which names none, the mark's own name."""
+    if not isinstance(storage, Storage):
+        return Path(os.fsdecode((storage / MARKS / mark).read_bytes()) or mark)
+    with tempfile.TemporaryDirectory() as fetched:
+        storage.get({f"{MARKS}/{mark}": Path(fetched, mark)})
+        return Path(os.fsdecode(Path(fetched, mark).read_bytes()) or mark)
 
 
 def _unmark(storage: Path | Storage, mark: str) -> None:

@@ -20,7 +20,7 @@ from platform.job import Job
 from platform.packing import fitting
 from platform.room import LEAST_B
 from platform.searcher import PlanSearcher
-from platform.signals import kept
+from platform.signals import kept, restored
 
 __all__ = ["cluster", "fits", "run", "slots"]
 
@@ -65,7 +65,8 @@ def cluster(address: str | None) -> Iterator[None]:
             raise KeyboardInterrupt
         yield
     finally:
-        ray.shutdown()
+        with restored():
+            ray.shutdown()
 
 
 def _check_answer(address: str) -> None:
@@ -127,12 +128,13 @@ def run(job: Job, *, pending: int = 0) -> bool:
     demand = Demand(pending, lambda: {"CPU": cpu, "GPU": job.share}) if pending else None
     shared = job.storage / ".tune"
     shutil.rmtree(shared, ignore_errors=True)  # what killed drivers left
-    shared.mkdir(parents=True)
+    shared.mkdir(parents=True, exist_ok=True)
     snapshots = Path(tempfile.mkdtemp(dir=shared))  # Tune insists on keeping some; nothing is ever read from them
     try:
         while True:
             searcher = PlanSearcher(job, demand)
-            _tuner(job, searcher, snapshots).fit()
+            with restored():
+                _tuner(job, searcher, snapshots).fit()
             if searcher.finished or searcher.suggested < BATCH:
                 return searcher.finished
     except TuneError as error:  # in which Tune wraps what searcher and scheduler raise
@@ -146,9 +148,11 @@ def run(job: Job, *, pending: int = 0) -> bool:
 def _tuner(job: Job, searcher: PlanSearcher, snapshots: Path) -> Any:
     from ray import tune
 
+    from platform.memory_monitor import expect_kills
     from platform.scheduler import LedgerScheduler
     from trials.trainable import needs, trainable
 
+    expect_kills()
     shipped = tune.with_parameters(trainable, shipped=job.shipped)
     return tune.Tuner(
         tune.with_resources(shipped, needs),

@@ -68,6 +68,10 @@ def parse_value(text: str) -> Any:
 
 def _text(path: Path) -> str:
     try:
+        if not path.is_file() and not path.is_dir() and path.exists():
+            raise SpecError(
+                str(path), [Problem("file", "expected a text, but this is a pipe or a device; name a file")]
+            )
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
         text = content.decode("utf-8")

@@ -80,11 +80,15 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Settings:
 
 def _content(path: Path) -> dict[str, Any]:
     try:
+        if not path.is_file() and not path.is_dir() and path.exists():
+            raise ConfigError(path, ["expected a text, but this is a pipe or a device; name a file"])
         with path.open("rb") as file:
             text = file.read(MOST_BYTES + 1)
         if len(text) > MOST_BYTES:
             raise ConfigError(path, [f"expected at most {MOST_BYTES} bytes, but it has more"])
         content = _parsed(text.decode("utf-8"))
+    except ConfigError:
+        raise
     except FileNotFoundError:
         raise ConfigError(path, ["expected a YAML file with `train` and `data`, but there is none"]) from None
     except (OSError, UnicodeDecodeError) as error:

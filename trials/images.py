@@ -27,7 +27,7 @@ def find(folder: Path) -> list[Path]:
     """Return the image files of a folder (not of folders in it), sorted by name. Hidden and other files are ignored.
 
     Raises:
-        DataError: if the folder is missing or holds no image file.
+        DataError: if the folder is missing or holds no image file, or what bears the name of one is a pipe or a device.
     """
     if not os.path.isdir(folder):  # which bears any name, such as one that is too long
         came = "is a file" if os.path.exists(folder) else "does not exist"
@@ -40,6 +40,9 @@ def find(folder: Path) -> list[Path]:
     if not images:
         found = f"it holds {listed([entry.name for entry in entries])}" if entries else "it is empty"
         raise DataError(f"{folder}: expected image files ({' '.join(SUFFIXES)}), but {found}")
+    endless = [entry.name for entry in images if not entry.is_file() and entry.exists()]
+    if endless:
+        raise DataError(f"{folder}: expected files, but a pipe or a device is {listed(endless)}; take it out")
     return images
 
 

@@ -85,6 +85,8 @@ def _matched(rule: str, names: tuple[str, ...]) -> list[str | None]:
 
 def _table(path: Path) -> dict[str, str]:
     try:
+        if not path.is_file() and not path.is_dir() and path.exists():
+            raise DataError(f"{path}: expected a CSV table file,scene, but this is a pipe or a device")
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             if not {"file", "scene"} <= set(reader.fieldnames or []):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ __all__ = ["EvaluationImage", "Member", "capped", "members", "noting", "problems
 
 SMALLEST_PX = 16
 """The shortest side of an image that the generator can enhance: it halves four times."""
+LONGEST_NAME_B = 237
+"""Pictures are written as NAME.png, first aside as NAME.png.XXXXXXXX.part, and file systems take 255 bytes."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,11 @@ def problems(name: str, wanted: EvaluationSet) -> list[str]:
     for member in found:
         with noting(broken):
             read(name, member)
+        if len(os.fsencode(member.name)) > LONGEST_NAME_B:
+            broken.append(
+                f"{member.low}: expected a name of at most {LONGEST_NAME_B} bytes (extension apart), since its picture "
+                "is written under it; give it a shorter one"
+            )
     return wrong + unmatched + capped(broken)
 
 

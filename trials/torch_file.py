@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import uuid
 import warnings
 from pathlib import Path
 from typing import Any
@@ -49,10 +50,12 @@ def read(path: Path, device: torch.device | str = "cpu") -> Any:
 def write(path: Path, content: object) -> None:
     """Save with torch, aside first: the path holds the old content or the new, never a part.
 
+    Aside each writer has a file of its own: a trial may have two for a while, one on a node that was cut off.
+
     Raises:
         OSError: if the disk is full or the file cannot be written; what was written aside is removed.
     """
-    aside = path.with_name(f"{path.name}.part")
+    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         with aside.open("wb") as file:
             _save(content, file, path)

@@ -19,9 +19,17 @@ def images(*names):
     return pd.DataFrame({"set": "LOL", "image": list(names)})
 
 
-def heads(study=STUDY, of_trials=None, of_images=None):
+def references(*methods, **scores):
+    return pd.DataFrame({"method": list(methods), "set": "LOL", "image": "a", **scores})
+
+
+def heads(study=STUDY, of_trials=None, of_images=None, of_references=None):
     of_trials = trials() if of_trials is None else of_trials
-    return [head for head, _ in cautions(study, of_trials, images("a", "b") if of_images is None else of_images)]
+    of_images = images("a", "b") if of_images is None else of_images
+    return [
+        head
+        for head, _ in cautions(study, of_trials, of_images, references() if of_references is None else of_references)
+    ]
 
 
 def test_a_study_on_enough_seeds_images_and_learned_features_needs_no_caution():
@@ -30,7 +38,7 @@ def test_a_study_on_enough_seeds_images_and_learned_features_needs_no_caution():
 
 def test_photographs_for_trying_are_told_in_the_words_of_the_study():
     study = Study("s", Path(), STUDY.metrics, NIQE, {}, "these", 4, {"caution": "For trying only."}, "d", {})
-    assert cautions(study, trials(), images("a", "b")) == [("For trying", "For trying only.")]
+    assert cautions(study, trials(), images("a", "b"), references()) == [("For trying", "For trying only.")]
 
 
 def test_one_seed_counts_only_what_was_completed():
@@ -54,9 +62,20 @@ def test_a_margin_below_what_a_mere_cut_moves_niqe_by_is_told():
 
 def test_a_verdict_is_not_said_to_be_nothing():
     told, untold = alignment(0.15, NIQE, "hurts"), alignment(0.15, NIQE, "undecided")
-    assert "more than chance among seeds, yet no more than that" in told
+    assert "more than chance among seeds, but no larger than such a cut makes." in told
     assert "says nothing" not in told
     assert "says nothing" in untold
+
+
+@pytest.mark.parametrize(("full", "untouched", "told"), [(4.2, 4.0, True), (4.0, 4.0, True), (3.9, 4.0, False)])
+def test_a_full_model_no_better_than_its_input_has_not_learned(full, untouched, told):
+    scored = pd.concat([images("a", "b"), images("a")]).assign(
+        variant=["baseline", "baseline", "other"], **{NIQE: [full, 99.0 if full < untouched else 1.0, 9.0]}
+    )  # of b the input has no score, and another variant says nothing of the full model
+    of_references = references("input", "gain", **{NIQE: [untouched, 1.0]})
+    assert heads(of_images=scored, of_references=of_references) == (["Not learned"] if told else [])
+    higher = replace(STUDY, metrics=(replace(STUDY.metrics[0], higher_is_better=True),))
+    assert ("Not learned" in heads(higher, of_images=scored, of_references=of_references)) == (full <= untouched)
 
 
 def test_random_features_are_told_of_even_one_trial():

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -64,6 +65,27 @@ def test_signs_that_agree_are_no_conflict(psnr, matched):
 )  # fmt: skip
 def test_opposite_signs_that_are_told_from_zero_are_a_clear_conflict(psnr, matched, nearer, expected):
     assert conflict(change(psnr), change(matched), nearer=nearer) == (f"Signs conflict: {expected}", True)
+
+
+@pytest.mark.parametrize(
+    ("psnr", "matched", "said"),
+    [
+        (
+            change(0.1, 0.2),
+            change(-0.91, 0.3),
+            "Within the margin in PSNR, but \u22120.91 dB once brightness is matched.",
+        ),
+        (change(0.1, 0.2), change(0.6, 0.3), "Within the margin in PSNR, but +0.60 dB once brightness is matched."),
+        (change(0.1, 0.2), change(0.5, 0.3), ""),  # no more than the margin
+        (change(0.1, 0.2), change(0.91, 1.0), ""),  # not told from zero
+    ],
+)
+def test_equivalence_that_matching_brightness_does_not_bear_out_is_flagged(psnr, matched, said):
+    study = replace(STUDY, matters={PSNR: 0.5})
+    found = beside(study=study, psnr={**psnr, "verdict": "equivalent"}, matched=matched)["no_x"]
+    assert (found.conflict, found.clear) == (said, bool(said))
+    other = beside(study=study, psnr={**psnr, "verdict": "undecided"}, matched=matched)["no_x"]
+    assert "Within" not in other.conflict
 
 
 @pytest.mark.parametrize(

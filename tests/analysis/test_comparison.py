@@ -141,8 +141,19 @@ def test_a_metric_that_one_image_never_has_is_judged_on_the_others():
     frame = scores({"baseline": BASELINE, "no_x": LOWER}, images=3)
     frame.loc[frame["image"] == "i2", "psnr"] = np.nan
     assert row(frame)["images"] == 2
+    assert row(frame)["left_out"] == "1 image is left out: psnr is infinite or missing everywhere on set/i2"
     frame["psnr"] = np.nan
     assert row(frame)["why"] == "no image has a finite psnr"
+
+
+def test_a_set_without_the_metric_leaves_nothing_out_and_one_with_infinite_scores_alone_does():
+    frame = scores({"baseline": BASELINE, "no_x": LOWER})
+    bare = pd.concat([frame, frame.assign(set="bare", psnr=np.nan)], ignore_index=True)
+    assert row(bare)["left_out"] == ""  # such as one without references
+    same = pd.concat([frame, frame.assign(set="same", psnr=np.inf)], ignore_index=True)
+    told = f"{frame['image'].nunique()} images are left out: psnr is infinite or missing everywhere on same/i0, same/i1"
+    assert row(same)["left_out"].startswith(told)
+    assert row(same)["images"] == frame["image"].nunique()
 
 
 def test_an_image_missing_for_every_seed_of_one_variant_is_named():
@@ -265,6 +276,10 @@ def test_seed_differences_are_what_the_interval_is_made_of():
         (lambda frame: frame.assign(stage=["fixed", "confirm"] * (len(frame) // 2)), "one stage, got fixed, confirm"),
         (lambda frame: pd.concat([frame, frame]), "some come twice"),
         (lambda frame: frame.assign(psnr="high"), "expected numbers in the column 'psnr', got"),
+        (lambda frame: frame.assign(seed=frame["seed"].mask(frame["seed"] == 2)), "each score's seed, but some rows"),
+        (lambda frame: frame.assign(image=frame["image"].mask(frame["image"] == "i1")), "each score's image, but some"),
+        (lambda frame: frame.assign(variant=None, set=None), "each score's variant, set, but some rows have none"),
+        (lambda frame: frame.assign(scene=None), "each score's scene, but some rows have none"),
     ],
 )
 def test_frames_that_cannot_be_compared_are_refused(change, message):

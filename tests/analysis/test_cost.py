@@ -1,5 +1,6 @@
 import json
 import sqlite3
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -176,6 +177,13 @@ def test_sentences_say_what_is_paid_and_what_is_bought(made):
     assert " per " not in text
 
 
+def test_a_verdict_off_the_locked_plan_is_marked_beside_its_cost(made):
+    readings, _, table = made()
+    changed = replace(readings.study, exploratory={"attention": ["the margin was changed"]})
+    rows = cost_part(replace(readings, study=changed), table).table.rows
+    assert [row[1] for row in rows][:2] == ["helps, exploratory", "equivalent"]
+
+
 def test_what_costs_nothing_is_said_once_and_a_few_parameters_are_counted(made):
     def of(variant, seed):
         return 8.5 - (72e-6 if variant == "no_attention" else 0), 20.0, 600.0
@@ -183,8 +191,8 @@ def test_what_costs_nothing_is_said_once_and_a_few_parameters_are_counted(made):
     readings, _, table = made(of)
     said = dict(zip(table["component"], cost_part(readings, table).sentences, strict=True))
     assert said["attention"].startswith("Attention costs 72 parameters of the generator; it buys 1.")
-    assert said["attention"].endswith("; it costs nothing in inference, 256 x 256 px and training.")
-    nothing = "costs nothing in parameters of the generator, inference, 256 x 256 px and training; it buys"
+    assert said["attention"].endswith("; it costs nothing in inference of 256 x 256 px and training.")
+    nothing = "costs nothing in parameters of the generator, inference of 256 x 256 px and training; it buys"
     assert said["global_sfp"].startswith(f"Global sfp {nothing}")
     assert said["global_sfp"].count("nothing") == 1
 

@@ -235,6 +235,10 @@ def test_a_training_that_is_left_out_of_an_effect_is_told_with_its_image():
     frame.loc[(frame["variant"] == "A") & (frame["seed"] == 2) & (frame["image"] == "i1"), "psnr"] = np.inf
     found = factorial_effects(frame, table(design.runs, "AB"), **PSNR)
     assert set(found["left_out"]) == {"1 training is left out: psnr is infinite or missing for set/i1"}
+    frame.loc[frame["image"] == "i1", "psnr"] = np.inf
+    found = factorial_effects(frame, table(design.runs, "AB"), **PSNR)
+    assert set(found["images"]) == {2}
+    assert set(found["left_out"]) == {"1 image is left out: psnr is infinite or missing everywhere on set/i1"}
 
 
 def test_scores_that_are_all_equal_are_no_effect_and_no_spread():

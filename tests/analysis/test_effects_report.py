@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pandas as pd
@@ -9,12 +10,15 @@ import pytest
 
 from analysis import load_effects, load_judged, load_runs
 from analysis.effects import ESTIMANDS, MAIN
+from analysis.effects_shown import effects_part, effects_table
 from analysis.effects_tables import Effects
 from analysis.effects_wording import method
-from analysis.factorial import fractional, full, orders, runs_of_orders
+from analysis.factorial import fractional, full, orders, orders_seed, runs_of_orders
+from analysis.latex import effects_tex
 from analysis.ledger import open_ledger
+from analysis.outlook_shown import outlook_of
 from analysis.report import main, write_report
-from analysis.tables import read, verdict_table
+from analysis.tables import read, tables, verdict_table
 from platform.design import variants
 from platform.spec import Spec
 from tests.analysis.synthetic import LEAVE_ONE_OUT, Variant, designed
@@ -108,6 +112,13 @@ def test_the_report_shows_effects_interactions_and_values_that_add_up(make_study
     assert "With attention, on average" in forest["aria-label"]
 
 
+def test_before_its_spread_is_known_seeds_are_told_by_how_main_effects_vary(make_study):
+    with open_ledger(crossed(make_study, seeds=(1,))) as ledger:
+        readings = read(ledger, "fixed")
+    table, _ = outlook_of(readings, tables(readings))
+    assert table.loc[table["kind"] == "assumed", "seeds_low"].tolist() == [15, 7, 4]  # see test_outlook
+
+
 def test_values_add_up_and_rows_say_what_is_missing_when_trials_broke_down(make_study):
     ends = {("no_attention", 2): ("DIVERGED", "", "x"), ("no_local_sfp+global_sfp", 1): ("FAILED", "bug", "x")}
     folder = crossed(make_study, ends=ends)
@@ -115,10 +126,40 @@ def test_values_add_up_and_rows_say_what_is_missing_when_trials_broke_down(make_
     assert effects.loc["Shapley value", "difference"].sum() == pytest.approx(effects.at["together", "difference"])
     assert (effects.loc["main effect", "n_failed"] == 2).all()
     found = page(folder).text
-    assert found.count("scored as the untouched input they would make it") == 4
+    assert found.count("scored as the untouched input, they would make the difference") == 4
     ends = {("no_attention", seed): ("DIVERGED", "", "x") for seed in (1, 2, 3)}
     found = page(crossed(make_study, name="lost", ends=ends)).text
     assert "Nothing can be said of attention (main effect): no complete training of no_attention." in found
+
+
+def test_trainings_that_are_only_planned_have_not_failed_and_are_said_to_be_outstanding(make_study):
+    made = [one.name for one in designed(full(C).runs, C, worth)]
+    ends = {(name, 4): ("PLANNED", None, None) for name in made} | {("no_attention", 5): ("RUNNING", None, None)}
+    ends |= {("no_attention", 1): ("DIVERGED", "", "x"), ("no_local_sfp", 2): ("FAILED", "bug", "x")}
+    folder = crossed(make_study, seeds=(1, 2, 3, 4, 5, 6), ends=ends)
+    effects = load_effects(folder).set_index(["estimand", "component"])
+    assert (effects.loc["main effect", "n_failed"] == 2).all()
+    assert effects.loc["leave-one-out", "n_failed"].tolist() == [1, 1, 0, 0]
+    assert (effects.loc["add-one-in", "n_failed"] == 0).all()
+    text = "interim: 4 of 6 seeds have ended in every variant, 17 trials are outstanding; "
+    text += "the level holds for the 6 planned"
+    judged = effects[effects["verdict"] != ""]
+    assert len(judged) == 4
+    assert judged["note"].str.endswith(text).all()
+    assert judged["sentence"].str.endswith(f" I{text[1:]}.").all()
+    assert not effects.loc[effects["verdict"] == "", "note"].str.contains("interim").any()
+    with open_ledger(folder) as ledger:
+        readings = read(ledger, "fixed")
+    changed = replace(readings, study=replace(readings.study, exploratory={"attention": ["the margin was changed"]}))
+    table = effects_table(changed)
+    assert table.loc[table["unlocked"] != "", ["estimand", "component"]].to_numpy().tolist() == [
+        ["main effect", "attention"]
+    ]
+    assert "Exploratory: the plan was changed after the first trial (the margin was changed)" in table["sentence"][0]
+    part = effects_part(changed, table)
+    assert [row[-1] for row in part.credits.rows[:2]] == ["helps, exploratory, interim", "helps, interim"]
+    assert "helps, exploratory, interim" in effects_tex(changed, part)
+    assert part.note.endswith("the level holds for the 6 planned.")
 
 
 def test_interactions_of_a_fraction_are_named_with_what_they_cannot_be_told_from(make_study):
@@ -159,13 +200,14 @@ def test_a_screening_design_has_effects_and_no_verdicts(make_study):
 
 def test_of_random_orders_the_shapley_values_have_the_verdicts(make_study):
     components, count = ("a", "b", "c", "d", "e", "f", "g"), 20
-    spec = Spec(study="x", components={name: {f"x.{name}": 0} for name in components}, design={"orders": count})
+    spec = Spec(study="study", components={name: {f"x.{name}": 0} for name in components}, design={"orders": count})
     planned = [{*components} - {*one.out} for one in variants(spec)]
-    assert planned == runs_of_orders(orders(components, count, seed=0))
+    assert planned == runs_of_orders(orders(components, count, seed=orders_seed("study")))
     made = designed(
         planned, components, lambda run: 15 + 1.5 * ("a" in run) - 2 * ("b" in run) + 4 * ({"b", "c"} <= run)
     )
-    folder = make_study(variants=made, design={"orders": count}, components=components, noise=0.05, pictures=False)
+    plan = {"noise": 0.05, "pictures": False, "seeds": (1, 2, 3, 4), "ends": {(made[-2].name, 2): ("FAILED", "", "x")}}
+    folder = make_study(variants=made, design={"orders": count}, components=components, **plan)
     effects = load_effects(folder)
     primary = effects[effects["role"] == "primary"].set_index("component")
     assert primary["estimand"].unique().tolist() == ["Shapley value"]
@@ -176,6 +218,9 @@ def test_of_random_orders_the_shapley_values_have_the_verdicts(make_study):
     whole = effects.set_index("estimand").at["together", "difference"]
     assert primary["difference"].sum() == pytest.approx(whole)
     found = page(folder).text
+    verdicts = pd.read_csv(folder / "report" / "verdicts.csv").query("role == 'primary'")
+    assert verdicts["n_failed"].tolist() == primary["n_failed"].tolist()
+    assert set(primary["n_failed"]) == {0, 1}  # not every component's orders pass through that combination
     assert "on average over 20 random orders of adding the components, PSNR" in found
     assert "do not lessen the error of drawing so few orders" in found
     outlook = pd.read_csv(folder / "report" / "outlook.csv").set_index("component")
@@ -237,7 +282,9 @@ def test_after_a_search_effects_are_of_the_confirmed_settings(make_search):
     made = designed(full(pair).runs, pair, worth)
     seeds, gains = (5, 6, 7), {"baseline": 0.0, "no_attention": -1.0, "no_global_sfp": -2.0}
     confirmed = {
-        (one.name, 0, seed): {"SICE": (20 + seed / 10 + gains.get(one.name, -3.0) + 0.01 * (seed == place),)}
+        (one.name, 0, seed): dict.fromkeys(
+            ("SICE", "photos"), (20 + seed / 10 + gains.get(one.name, -3.0) + 0.01 * (seed == place),)
+        )
         for place, one in enumerate(made, start=5)
         for seed in seeds
     }
@@ -251,6 +298,9 @@ def test_after_a_search_effects_are_of_the_confirmed_settings(make_search):
     assert "For the settings found" in found.text
     over = "on average over all combinations of the other components"
     assert f"With attention, for the settings found, {over}, PSNR on this image" in found.text
+    alone = "Tuned minus untuned is told of variants alone, not of the main effects of the components."
+    assert alone in found.text
+    assert alone in markdown(folder)
 
 
 def test_a_search_that_is_not_confirmed_yet_shows_no_effects(make_search):

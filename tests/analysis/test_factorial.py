@@ -2,6 +2,7 @@ from collections import Counter
 from fractions import Fraction
 from itertools import combinations, permutations
 
+import numpy as np
 import pytest
 
 from analysis.errors import DesignError
@@ -13,8 +14,10 @@ from analysis.factorial import (
     full,
     named,
     orders,
+    orders_seed,
     runs_of_orders,
     shapley_weights,
+    spreads,
     steps_of_order,
 )
 
@@ -136,12 +139,60 @@ def test_shapley_values_add_up_to_the_full_model_less_the_bare_one_exactly(count
     assert left == {frozenset(names): 1, frozenset(): -1}
 
 
+def spread_by_hand(effect, runs):
+    """Return the deviation of an effect of independent scores of deviation 1, by asking it of each run alone."""
+    return sum(effect({run: run == one for run in runs}) ** 2 for one in runs) ** 0.5
+
+
+@pytest.mark.parametrize("runs", [full("ABCD").runs, fractional("ABCD", 4).runs, fractional("ABCDE", 3).runs])
+def test_a_main_effect_varies_as_the_difference_of_two_means_of_runs(runs):
+    def effect(score):
+        with_it = [score[run] for run in runs if "A" in run]
+        return np.mean(with_it) - np.mean([score[run] for run in runs if "A" not in run])
+
+    letters = sorted(runs[0])
+    expected = spread_by_hand(effect, runs)
+    assert spreads(letters, runs) == pytest.approx(dict.fromkeys(letters, expected))
+    assert expected == pytest.approx(2 / len(runs) ** 0.5)
+
+
+@pytest.mark.parametrize(("letters", "drawn"), [("ABCDEF", 20), ("ABC", 24)])
+def test_a_shapley_value_varies_as_the_mean_of_what_it_adds_over_the_orders(letters, drawn):
+    found = orders(letters, drawn, seed=5)
+    runs = runs_of_orders(found)
+    every = list(permutations(letters)) if len(runs) == 2 ** len(letters) else found  # then it is exact
+
+    def effect(score, name):
+        places = [(order, order.index(name)) for order in every]
+        return np.mean([score[frozenset(order[: n + 1])] - score[frozenset(order[:n])] for order, n in places])
+
+    expected = {name: spread_by_hand(lambda score, name=name: effect(score, name), runs) for name in letters}
+    assert spreads(letters, runs, found) == pytest.approx(expected)
+
+
 def test_orders_are_random_but_the_same_for_the_same_seed():
     drawn = orders(LETTERS, 400, seed=1)
     assert drawn == orders(LETTERS, 400, seed=1)
     assert drawn != orders(LETTERS, 400, seed=2)
     first = Counter(order[0] for order in drawn)
     assert all(25 <= first[name] <= 80 for name in LETTERS)  # 50 expected
+
+
+def test_a_study_that_asks_for_more_orders_keeps_those_it_had():
+    assert orders(LETTERS, 40, seed=1)[:24] == orders(LETTERS, 24, seed=1)
+
+
+def test_the_orders_of_a_study_follow_from_its_name_in_every_process():
+    assert orders_seed("components") == 0x7B12BE43FEBC6E18  # `printf components | sha256sum`, the first 16 digits
+
+
+def test_over_studies_any_component_comes_before_any_other_half_of_the_time():
+    before = [
+        sum(order.index("A") < order.index("E") for order in orders(LETTERS[:7], 24, seed=orders_seed(f"study{n}")))
+        for n in range(400)
+    ]
+    assert sum(before) / len(before) == pytest.approx(12, abs=0.5)  # 4 standard errors of a binomial of 24 at 1/2
+    assert 1.8 < np.std(before) < 3.1  # 2.45 by theory; 0 if all studies drew the same orders
 
 
 def test_runs_of_orders_are_their_beginnings_each_once():

@@ -1,6 +1,7 @@
 import io
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,10 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def texts(svg):
     return ["".join(node.itertext()).strip() for node in ET.fromstring(svg).iter(f"{SVG}text")]
+
+
+def height(svg):
+    return float(ET.fromstring(svg).get("viewBox").split()[3])
 
 
 def table(variants):
@@ -47,6 +52,16 @@ def test_the_forest_says_which_side_is_better(metric, expected):
     assert [text for text in texts(forest(ROWS, metric, margin=None, caption="x")) if "er" in text or "or" in text][
         -2:
     ] == expected
+
+
+def test_a_long_name_in_the_forest_stands_in_several_lines_and_none_is_cut():
+    name = "without attention, local discriminator, local sfp and global sfp"
+    svg = forest([replace(ROWS[0], label=name), *ROWS[1:]], PSNR, margin=None, caption="x")
+    lines = [text for text in texts(svg) if text and text in name]
+    assert " ".join(lines) == name
+    assert len(lines) > 1
+    plain = forest(ROWS, PSNR, margin=None, caption="x")
+    assert height(svg) > height(plain)
 
 
 def test_the_forest_has_a_dot_for_each_seed_and_a_band_for_the_margin():

@@ -135,9 +135,10 @@ def test_variants_have_means_spread_units_and_n_and_a_rule_before_what_was_not_t
 def test_below_the_verdicts_stands_what_limits_them(study):
     text = files(study(ends={("no_attention", 2): ("FAILED", "bug", "x")}))[1]
     assert "for trying, not for conclusions" in text
-    assert "attention: Trials that broke down are left out; scored as the untouched input they would make it" in text
+    assert "attention: Trials that broke down are left out; scored as the untouched input, they would" in text
     assert "Brightness{-}matched PSNR: not measured." in text
     assert "Error of the mean luminance: +6.00" in text
+    assert "Difference: each variant less what it is compared with, so it is a loss where a component helps." in text
     assert "Exploratory" not in text
 
 
@@ -149,7 +150,7 @@ def test_a_verdict_off_the_locked_plan_has_its_sentence_below_the_table(study):
     db.close()
     text = files(folder)[1]
     assert text.count("Exploratory: the plan was changed after the first trial (the margin was changed)") == 1
-    assert re.search(r"attention & helps & .* \(exploratory\) &", text)
+    assert re.search(r"attention & helps, exploratory & .* \(exploratory\) &", text)
 
 
 @pytest.mark.parametrize(("verdict", "biased"), [("helps", True), ("equivalent", False)])

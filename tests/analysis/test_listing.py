@@ -1,6 +1,7 @@
 import json
 import re
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from analysis.ledger import Metric, open_ledger
 from analysis.listing import markdown, show
 from analysis.report import write_report
+from analysis.shown import happened
 from analysis.tables import read, tables
 from tests.analysis.synthetic import COMPONENTS, Variant
 from tests.analysis.synthetic_search import ordinary
@@ -35,6 +37,20 @@ def test_a_terminal_gets_the_metrics_that_fit_and_no_broken_number(made, capsys,
     plain = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     (row,) = re.findall(r"^ +full model.*$", plain, flags=re.MULTILINE)
     assert len(re.findall(r"\d ± \d", row)) == shown
+
+
+def test_markdown_says_what_its_numbers_are(made):
+    text = markdown(*made)
+    assert "Difference: each variant less what it is compared with, so it is a loss where a component helps." in text
+    assert "Mean over images, ± standard deviation over seeds." in text
+    assert "Each interval stands for itself (95 %, not adjusted for their number); no verdict rests on them." in text
+    readings, found = made
+    assert "not adjusted for looks" not in text
+    looked = replace(readings, study=replace(readings.study, looks=(3, 5)))
+    assert (
+        "each for itself, not adjusted for looks; p-values are adjusted for 5 (Holm) and over all looks."
+        in markdown(looked, found)
+    )
 
 
 def test_markdown_tables_have_a_cell_for_every_head(made):
@@ -126,6 +142,24 @@ def test_a_bar_in_a_name_does_not_break_a_markdown_table(made):
     readings, found = made
     found.variants.loc[found.variants["row"] == "gain", "row"] = "gain | loss"
     assert "| gain \\| loss |" in markdown(readings, found)
+
+
+def test_what_happened_is_of_the_trials_begun_those_too_that_were_cut_off(make_study, capsys):
+    waiting = {(variant, seed): ("PLANNED", None, None) for variant in ("baseline", "no_attention") for seed in (1, 2)}
+    folder = make_study(
+        variants=[Variant("baseline"), Variant("no_attention", component="attention", compared_to="baseline")],
+        seeds=(1, 2),
+        ends=waiting,
+        events=[("no_attention", 1, 5, "drop", "generator", 0.1, "step 5: x")],
+    )
+    with sqlite3.connect(folder / "ledger.db") as db:  # as an interrupted driver leaves them
+        db.execute("UPDATE trial SET started = 1790000060 WHERE seed = 1")
+    db.close()
+    with open_ledger(folder) as ledger:
+        readings = read(ledger, "fixed")
+    show(readings, tables(readings), path=Path("index.html"))
+    assert "Of 2 trials begun: gradient drop in 1." in capsys.readouterr().out
+    assert happened(readings)[1] == [("full model", ["none of 1"]), ("without attention", ["1 of 1, at step 5"])]
 
 
 def test_the_command_shows_one_small_table_of_known_defects_and_counts_what_happened(make_study, capsys):

@@ -1,3 +1,5 @@
+import re
+
 import pandas as pd
 import pytest
 
@@ -46,11 +48,13 @@ def test_a_change_of_what_all_rest_on_marks_every_verdict_and_p(locked):
     table, said = told(folder)
     assert set(table["unlocked"]) == {"seeds: 3 became 5"}
     assert table["verdict"].tolist() == plain["verdict"].tolist()  # marked, not withheld
-    assert all(one.mark == "exploratory" and one.p.endswith("(exploratory)") for one in said)
+    assert all(one.mark == "exploratory" and re.search(r"[(,] ?exploratory\)$", one.p) for one in said)
     assert all("(seeds: 3 became 5), so p keeps no error rate." in one.sentence for one in said)
     report = write_report(folder).parent
-    assert (report / "report.md").read_text().count("helps, exploratory") == (table["verdict"] == "helps").sum() > 0
-    assert (report / "tables" / "verdicts.tex").read_text().count("(exploratory)") == 5
+    helps = (table["verdict"] == "helps").sum()
+    assert (report / "report.md").read_text().count("helps, exploratory") == 2 * helps > 0  # also beside its cost
+    tex = (report / "tables" / "verdicts.tex").read_text()
+    assert (tex.count(", exploratory & "), tex.count("exploratory) &")) == (5, 5)  # in the verdict, and beside p
     assert pd.read_csv(report / "verdicts.csv")["unlocked"].eq("seeds: 3 became 5").sum() == 5
     assert "They were changed since: seeds: 3 became 5;" in (report / "index.html").read_text()
 
@@ -72,15 +76,21 @@ def test_verdicts_before_all_planned_seeds_have_ended_are_marked_everywhere(lock
     ends = {(one, seed): ("PLANNED", None, None) for one in NAMES for seed in (4, 5)}
     folder = locked(ends=ends)
     table, said = told(folder)
-    text = "interim: 3 of 5 seeds have ended in every variant; the level holds for the 5 planned"
+    text = "interim: 3 of 5 seeds have ended in every variant, 12 trials are outstanding; "
+    text += "the level holds for the 5 planned"
     assert set(table["verdict"]) <= {"helps", "hurts", "equivalent", "undecided"}
     assert table["note"].str.endswith(text).all()
     assert table["sentence"].str.endswith(f" I{text[1:]}.").all()
-    assert all(one.mark == "interim" and one.p.endswith(" (interim)") for one in said)
+    assert all(one.mark == "interim" and re.search(r"[(,] ?interim\)$", one.p) for one in said)
     report = write_report(folder).parent
-    assert (report / "report.md").read_text().count("helps, interim") == (table["verdict"] == "helps").sum() > 0
-    assert f"I{text[1:]}." in (report / "report.md").read_text().partition("## What it would take")[2]
-    assert (report / "tables" / "verdicts.tex").read_text().count("(interim)") == 5
+    helps = (table["verdict"] == "helps").sum()
+    assert (report / "report.md").read_text().count("helps, interim") == 2 * helps > 0
+    ahead = (report / "report.md").read_text().partition("## What it would take")[2].partition("## ")[0]
+    assert f"I{text[1:]}." in ahead
+    assert "| global sfp | 3 | helps so far, to be decided at the 5 planned | 12 |" in ahead
+    assert "decided: " not in ahead
+    tex = (report / "tables" / "verdicts.tex").read_text()
+    assert (tex.count(", interim & "), tex.count("interim) &")) == (5, 5)
     assert pd.read_csv(report / "verdicts.csv")["note"].dropna().str.endswith(text).sum() == 5
     assert '<span class="bound">interim</span>' in (report / "index.html").read_text()
 

@@ -137,6 +137,35 @@ def test_a_store_that_does_not_exist_is_named_and_not_made(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("driver", "name", "said"),
+    [
+        ("sqlite", "ledger.db", "it has no table of experiments"),
+        ("sqlite+pysqlite", "ledger.db", "it has no table of experiments"),
+        ("sqlite", "empty", "it has no table of experiments"),
+        ("sqlite", "text", "cannot be read: file is not a database"),
+    ],
+)
+def test_a_file_that_is_no_store_is_said_so_and_not_made_one(results, tmp_path, capsys, driver, name, said):
+    file = shutil.copy(results / "other" / "ledger.db", tmp_path / name)
+    if name != "ledger.db":
+        file.write_text("" if name == "empty" else "no database " * 100)
+    before = file.read_bytes()
+    asked = ["--mlflow", f"{driver}:///{file}", "--experiment", "both", "--out", str(tmp_path / "out")]
+    assert main(asked) == 2
+    assert said in capsys.readouterr().err
+    assert file.read_bytes() == before
+
+
+def test_a_database_that_refuses_is_said_in_a_sentence(copy, tmp_path):
+    store = shutil.copy(tmp_path / "mlflow.db", tmp_path / "refusing.db")  # MLflow keeps what it knows of a store
+    with sqlite3.connect(store) as db:
+        db.execute("DROP TABLE alembic_version")
+        db.execute("CREATE VIEW alembic_version AS SELECT no_such_column FROM experiments")
+    with pytest.raises(StudyError, match=r"cannot be read: .*no_such_column"):
+        fetch_study(f"sqlite:///{store}", tmp_path / "back", experiment="both")
+
+
 def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(StudyError, match=r"MLflow at http://me:\*\*\*@127\.0\.0\.1:1 cannot be read") as caught:
@@ -160,6 +189,25 @@ def test_a_study_is_found_by_its_runs_id(copy, tmp_path):
     client, parent = copy
     fetched = fetch_study(client.tracking_uri, tmp_path / "back", experiment="both", study=parent.info.run_id)
     assert len(load_images(fetched.folder)) == 4
+
+
+def test_two_studies_of_one_name_are_told_apart_by_their_runs_and_one_is_no_two(uri, tmp_path, capsys):
+    for place in ("a", "b"):
+        folder = write_study(tmp_path / place / "same", Plan(variants=LEAVE_ONE_OUT[:2], pictures=False))
+        with sqlite3.connect(folder / "ledger.db") as db:
+            db.execute("UPDATE spec SET at = at + ?", [place == "b"])
+        assert mirror.main([str(folder), "--uri", uri, "--experiment", "twins"]) == 0
+    client = MlflowClient(uri)
+    twins = client.get_experiment_by_name("twins").experiment_id
+    ids = [run.info.run_id for run in client.search_runs([twins], "tags.trials LIKE '%'")]
+    asked = ["--mlflow", uri, "--experiment", "twins"]
+    for out in ("once", "again"):
+        assert main([*asked, *ids, "--out", str(tmp_path / out)]) == 0
+    assert files(tmp_path / "once") == files(tmp_path / "again")
+    assert set(pd.read_csv(tmp_path / "once" / "studies.csv")["study"]) == {f"same (run {one})" for one in ids}
+    capsys.readouterr()
+    assert main([*asked, ids[0], ids[0], "--out", str(tmp_path / "twice")]) == 2
+    assert f"same is named twice (run {ids[0]} and run {ids[0]})" in capsys.readouterr().err
 
 
 def damaged_running(client, parent):

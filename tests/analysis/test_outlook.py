@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from analysis.factorial import full, spreads
 from analysis.ledger import Metric, open_ledger
 from analysis.outlook import Effort, Reach, outlook_table, reach
 from analysis.outlook_shown import Asked, effort, outlook_of, outlook_part
@@ -29,9 +30,9 @@ def verdict(name, deviation, *, seeds=3, said="undecided", metric="eval/psnr_db"
     }  # fmt: skip
 
 
-def table(*rows, matters=MATTERS, looks=()):
+def table(*rows, matters=MATTERS, **options):
     names = dict.fromkeys((row["variant"] for row in rows), len({row["variant"] for row in rows}))
-    return outlook_table(pd.DataFrame(rows), matters, names, EFFORT, looks=looks)
+    return outlook_table(pd.DataFrame(rows), matters, names, EFFORT, **options)
 
 
 def power(seeds, ratio, level):
@@ -103,6 +104,20 @@ def test_one_component_whose_spread_is_not_known_is_named():
     assert "nan" not in str(told).lower()
 
 
+def test_what_has_a_verdict_before_all_planned_seeds_have_ended_takes_these():
+    found = table(verdict("a", 0.2, said="helps"), verdict("b", 0.1, said="equivalent"), planned=5)
+    assert found["seeds_high"].tolist() == [5, 5, 5]
+    assert found["trainings_low"].tolist() == [8, 8, 8]  # two more seeds of 4 trainings
+    rows = outlook_part(found, EFFORT, Asked(METRICS, "eval/psnr_db")).table.rows
+    assert [row[1:5] for row in rows] == [
+        ["a", "3", "helps so far, to be decided at the 5 planned", "8"],
+        ["b", "3", "equivalent so far, to be decided at the 5 planned", "8"],
+        ["all of them", "3", "5; all have a verdict so far, to be decided at the 5 planned", "8"],
+    ]
+    done = outlook_part(table(verdict("a", 0.2, said="helps")), EFFORT, Asked(METRICS, "eval/psnr_db")).table.rows
+    assert [row[1:5] for row in done] == [["a", "3", "decided: helps", "0"]]
+
+
 def test_where_nothing_is_known_no_spread_is_made_up():
     found = outlook_table(None, MATTERS, dict.fromkeys("abcde", 5), Effort(6, np.nan, 1))
     assumed = found[found["kind"] == "assumed"]
@@ -114,6 +129,39 @@ def test_where_nothing_is_known_no_spread_is_made_up():
     assert [row[0] for row in told.table.rows] == [f"PSNR, 0.5 dB, at an sd of {sd} dB" for sd in (1, 0.5, 0.25)]
     assert told.table.heads[-1] == "More trainings"  # no hours
     assert "nothing has been trained yet" in told.note
+
+
+@pytest.mark.parametrize(("sds", "seeds"), [(0.5, 15), (1.0, 7), (2.0, 4)])
+def test_main_effects_of_many_runs_take_fewer_seeds_than_pairs(sds, seeds):
+    runs = full("abcd").runs
+    found = outlook_table(None, MATTERS, dict.fromkeys("abcd", 4), EFFORT, spreads=spreads("abcd", runs))
+    row = found[found["sds"] == sds].iloc[0]
+    ratio = sqrt(4 / len(runs)) / sds  # two means of 8 runs each
+    assert row["seeds_low"] == row["seeds_high"] == seeds
+    assert power(seeds, ratio, 0.05 / 4) >= 0.8 > power(seeds - 1, ratio, 0.05 / 4)
+
+
+def test_a_placebo_beside_main_effects_is_a_pair_that_takes_more():
+    sizes = {**dict.fromkeys("abcd", 4), "placebo": 1}
+    table = outlook_table(None, MATTERS, sizes, EFFORT, spreads=spreads("abcd", full("abcd").runs))
+    rows = outlook_part(table, EFFORT, Asked(METRICS, "eval/psnr_db")).table.rows
+    alone = reach(sqrt(2), level=0.05, after=0).seeds
+    assert rows[1][2] == f"{alone}; 7 without placebo"
+    assert "without placebo" not in outlook_part(table, EFFORT, Asked(METRICS, "eval/psnr_db")).note
+
+
+def test_a_screening_design_without_verdicts_has_no_outlook():
+    assert outlook_table(None, MATTERS, {}, EFFORT, spreads={"a": 1.0}).empty
+
+
+def test_ranges_are_explained_only_where_one_stands():
+    def note(*rows, **options):
+        return outlook_part(table(*rows, **options), EFFORT, Asked(METRICS, "eval/psnr_db")).note
+
+    assert "Ranges are 90 % intervals" in note(verdict("a", 0.2))
+    assert "Ranges" not in note(verdict("a", 0.2, said="helps"))
+    assert "Ranges" not in note(verdict("a", 0.0))  # 4 in either case
+    assert "Ranges" not in note(verdict("a", np.nan, said="", why="too few"))
 
 
 def test_more_than_was_declared_is_said_and_not_counted():

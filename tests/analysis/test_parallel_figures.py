@@ -1,3 +1,4 @@
+import math
 import re
 import xml.etree.ElementTree as ET
 
@@ -161,6 +162,17 @@ def test_a_suggestion_that_lacks_the_objective_is_drawn_over_its_settings(draw):
     ((svg, _),) = draw(searched(*tried, paths=(SFP, PATCHES)))
     assert sorted(len(one) for one in lines(svg)) == [2, 3]
     assert "nan" not in svg
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_an_infinite_objective_neither_has_a_place_nor_takes_that_of_the_others(draw, value):
+    tried = [Tried(flat(one), {SFP: 1.0 + place, PATCHES: 1}) for place, one in enumerate((9.0, value, 11.0, 10.0))]
+    ((svg, caption),) = draw(searched(*tried, paths=(SFP, PATCHES)))
+    assert sorted(len(one) for one in lines(svg)) == [2, 3, 3, 3]
+    low, middle, high = sorted(one[2] for one in lines(svg) if len(one) == 3)
+    assert (middle - low) / (high - low) == pytest.approx(0.5, abs=0.01)
+    assert "inf" not in " ".join(texts(svg))
+    assert caption.endswith("Broken off at an objective without a finite value: 1 complete suggestion.")
 
 
 def test_it_is_kept_as_files_and_drawn_alike_each_time(make_search):

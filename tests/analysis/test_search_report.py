@@ -1,14 +1,16 @@
+import math
 import re
 import shutil
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from analysis.report import main, write_report
-from tests.analysis.synthetic_search import NIQE, PSNR, SFP, Asked, Tried, flat, ordinary
+from tests.analysis.synthetic_search import NEW, NIQE, PSNR, SEEN, SFP, Asked, Tried, flat, ordinary
 from tests.analysis.test_report import ROOT, everything, markdown, page
 
 
@@ -74,6 +76,27 @@ def test_an_unfinished_confirmation_says_how_far_it_is(make_search):
     assert "So far" not in page(make_search(name="whole")).text
 
 
+def test_verdicts_are_interim_while_a_search_has_not_chosen_what_is_confirmed(make_search):
+    places = [(name, repeat) for name in ("baseline", "no_attention") for repeat in range(5)]
+    chosen = places[:-1]
+    confirmed = {(*place, seed): {"SICE": (20.0 + seed + 0.1 * place[1],)} for place in chosen for seed in (1, 2)}
+    asked = ordinary(
+        tried={place: [Tried(flat(12.0))] for place in places}, choices=dict.fromkeys(chosen, (0, "best")),
+        confirmed=confirmed, search={"repeats": 5, "parameters": {"baseline": [SFP], "no_attention": [SFP]}},
+    )  # fmt: skip
+    folder = make_search(asked)
+    write_report(folder)
+    row = pd.read_csv(folder / "report" / "verdicts.csv").set_index(["variant", "role"]).loc["no_attention", "primary"]
+    text = "interim: 4 of 5 repeats have ended in every variant, 2 trials are outstanding; "
+    text += "the level holds for the 5 planned"
+    assert (row["seeds"], row["note"]) == (4, text)
+    alone = ordinary(choices={key: value for key, value in ordinary().choices.items() if key[0] != "no_global_sfp"})
+    kept = {place: scores for place, scores in alone.confirmed.items() if place[0] != "no_global_sfp"}
+    found = page(make_search(ordinary(choices=alone.choices, confirmed=kept), name="alone")).text
+    assert "Interim: 0 of 3 seeds have ended in every variant, 3 trials are outstanding; the level holds for" in found
+    assert "nterim" not in page(make_search(name="whole")).text
+
+
 def test_nothing_is_said_of_the_images_while_nothing_is_confirmed(make_search):
     confirmed = dict.fromkeys(ordinary().confirmed)
     found = page(make_search(ordinary(sets=[], confirmed=confirmed))).text
@@ -83,6 +106,12 @@ def test_nothing_is_said_of_the_images_while_nothing_is_confirmed(make_search):
 def test_a_search_that_chose_the_specs_own_settings_says_so(make_search):
     asked = ordinary(tried={("baseline", 0): [Tried(fixed=1)]}, choices={("baseline", 0): (0, "best of 1")})
     assert "the spec\u2019s own settings: best of 1" in page(make_search(asked)).text
+
+
+def test_why_settings_were_chosen_names_the_metric_and_not_its_key(make_search):
+    text = markdown(make_search())
+    assert "highest PSNR of 2 that ran to the end" in text
+    assert "eval/psnr_db of 2" not in text
 
 
 def test_whether_tuning_helped_is_said(make_search):
@@ -130,6 +159,21 @@ def test_the_suggestions_are_drawn_as_parallel_coordinates_too(make_search):
 def test_too_few_untuned_seeds_to_say_whether_tuning_helped_are_named(make_search):
     found = page(make_search(seeds=(1, 2))).text
     assert "Of 2 choices PSNR, tuned against untuned, has no interval: 3 and 2 complete seeds, 3 of each" in found
+
+
+def test_a_confirmed_value_that_is_infinite_is_left_out_and_named(make_search):
+    asked = ordinary()
+    infinite = {seed: {SEEN: (math.inf,), NEW: (math.inf,)} for seed in (11, 12, 13)}
+    some = {("no_attention", 0, 12): infinite[12]}
+    text = page(make_search(replace(asked, confirmed={**asked.confirmed, **some}), "some")).text
+    assert "PSNR was confirmed 0.75 dB worse than promised, on average of 2 choices." in text
+    who = "without attention, confirmed, seed 12; without attention, confirmed on new images, seed 12."
+    assert f"PSNR: 2 values are left out, infinite or missing: {who}" in text
+    every = {("no_attention", 0, seed): scores for seed, scores in infinite.items()}
+    text = page(make_search(replace(asked, confirmed={**asked.confirmed, **every}), "every")).text
+    assert "PSNR was confirmed 1.00 dB worse than promised. " in text
+    assert "PSNR: 6 values are left out, infinite or missing: without attention, confirmed, seed 11;" in text
+    assert "seed 13 and 3 more." in text
 
 
 def test_a_promise_that_was_kept_is_no_flattery_and_one_that_was_not_is(make_search):
@@ -280,6 +324,18 @@ def test_the_figure_shows_each_search(make_search, objectives, said):
     figure = figure[: figure.index("</svg>")]
     assert {"full model", "without attention"} <= set(re.findall(r">([^<>]+)</text>", figure))
     assert "without global sfp" not in figure
+
+
+@pytest.mark.parametrize("objectives", [{PSNR: "max"}, {PSNR: "max", NIQE: "min"}])
+def test_what_has_no_finite_value_is_in_no_figure_and_its_caption_says_so(make_search, objectives):
+    values = [(10.0, 4.0), (math.inf, 3.0), (12.0, 3.5)]
+    tried = {("baseline", 0): [Tried(flat(*one[: len(objectives)])) for one in values]}
+    tried["baseline", 0].append(Tried(((-math.inf, 1.0)[: len(objectives)],), state="STOPPED", decisions={100: "stop"}))
+    found = page(make_search(Asked(tried, {("baseline", 0): (2, "x")}, search={"objectives": objectives})))
+    assert "Not drawn: 2 suggestions without a finite value." in found.text
+    assert "Broken off at an objective without a finite value: 1 complete suggestion." in found.text
+    figure = found.source[found.source.index('class="search"') :]
+    assert set(re.findall(r">(1\d)</text>", figure[: figure.index("</svg>")])) <= {"10", "11", "12"}
 
 
 def test_the_best_so_far_never_gets_worse(make_search):

@@ -108,4 +108,4 @@ def test_a_repeat_of_settings_is_no_point_of_the_front_of_its_own(make_search):
 def test_on_a_phone_a_row_of_settings_or_rungs_names_its_cells(make_search):
     source = page(make_search()).source
     assert '<th scope="row" data-head="Rung (step)">200</th>' in source
-    assert re.search(r'<td data-head="Why"[^>]*>highest eval/psnr_db', source)
+    assert re.search(r'<td data-head="Why"[^>]*>highest PSNR of 2', source)

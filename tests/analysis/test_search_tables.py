@@ -1,6 +1,7 @@
 import json
 import math
 import sqlite3
+from dataclasses import replace
 
 import pytest
 from scipy import stats
@@ -61,6 +62,27 @@ def test_promised_stands_beside_confirmed_on_the_same_and_on_new_images(made):
     assert table["confirmed sd"].tolist() == pytest.approx([0.5] * 3)
     assert table["confirmed n"].tolist() == [3, 3, 3]
     assert json.loads(table.at["no_attention", "settings"]) == {SFP: 4.0}
+
+
+def without_one(value):
+    """The ordinary search, whose choice without attention has this on all images of both sets with seed 12."""
+    asked = ordinary()
+    return replace(asked, confirmed={**asked.confirmed, ("no_attention", 0, 12): {SEEN: (value,), NEW: (value,)}})
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_a_confirmed_value_that_is_not_finite_has_no_part_in_the_mean_and_is_known(made, value):
+    found = made(without_one(value))
+    row = found.promised.set_index("variant").loc["no_attention"]
+    assert (row["confirmed"], row["confirmed n"], row["gap"]) == (pytest.approx(15.5), 2, pytest.approx(-0.5))
+    assert (row["unseen"], row["unseen n"]) == (pytest.approx(12.5), 2)
+    lost = found.lost[["quantity", "stage", "variant", "seed", "metric"]].to_numpy().tolist()
+    assert lost == [[quantity, "confirm", "no_attention", 12, PSNR] for quantity in ("confirmed", "unseen")]
+    assert (found.ended["quantity"] == "confirmed").sum() == 8
+
+
+def test_in_an_ordinary_search_no_value_is_lost(made):
+    assert made().lost.empty
 
 
 def test_what_has_nothing_to_search_promised_nothing_and_is_confirmed(made):

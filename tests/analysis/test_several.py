@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import sqlite3
 
 import pandas as pd
@@ -63,10 +64,12 @@ def test_equal_scores_with_other_verdicts_say_what_they_were_judged_by(make_stud
     assert attention["verdict"].to_dict() == {"one": "helps", "two": "equivalent"}
     assert attention["difference"].nunique() == 1
     assert attention["margin"].to_dict() == {"one": 0.5, "two": 3.0}
+    assert attention.at["two", "p_equivalent_adjusted"] < 0.05 < attention.at["one", "p_equivalent_adjusted"]
     assert attention["images_are"].to_dict() == {"one": "these", "two": "sample"}
     said = "another margin: 3 dB, not 0.5 dB; verdicts on images like these, not on these images"
     assert attention["apart"].to_dict() == {"one": "", "two": said}
     rows = [line for line in (tmp_path / "out" / "studies.md").read_text().splitlines() if "| attention |" in line]
+    assert "(equivalence) |" in rows[1]
     assert "| 0.5 dB |" in rows[0]
     assert "| 3 seeds | 8 (these) |" in rows[0]
     assert "| 3 dB |" in rows[1]
@@ -81,7 +84,7 @@ def test_each_verdict_stands_with_its_sentence_and_what_it_must_be_read_with(mak
     assert all(sentence in told for sentence in table["sentence"])
     assert told.count("  - Error of the mean luminance: ") == 10
     assert told.count("for trying, not for conclusions") == 2
-    assert "scored as the untouched input they would make it" in told
+    assert "scored as the untouched input, they would make the difference" in told
     own = table[table["study"] == "one"].set_index("variant")
     assert own["n_failed"].to_dict() == {name: int(name == "no_attention") for name in own.index}
     write_report(one)
@@ -158,9 +161,19 @@ def test_scores_of_studies_that_are_alike_are_loaded_together(make_study):
 
 def test_studies_of_one_name_are_told_apart_by_their_folders(make_study, tmp_path):
     one, two = make_study("a/same"), make_study("b/same")
+    change(two, "UPDATE spec SET at = at + 0.001")
     assert set(beside(tmp_path, one, two)["study"]) == {f"same ({one})", f"same ({two})"}
-    with pytest.raises(StudyError, match="is named twice"):
-        load_together(load_images, [one, one])
+
+
+def test_a_study_is_no_second_one_by_another_path_or_as_a_copy(make_study, tmp_path, capsys):
+    one = make_study("a/same")
+    copy = shutil.copytree(one, tmp_path / "copy")
+    for again in (one, one / ".." / "same", copy):
+        said = f"same is named twice ({one} and {again}): expected different studies, not one and its copy"
+        with pytest.raises(StudyError, match=re.escape(said)):
+            load_together(load_images, [one, again])
+        assert main([str(one), str(again), "--out", str(tmp_path / "out")]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_a_study_without_comparisons_or_scores_has_rows_that_say_so(make_study, tmp_path):

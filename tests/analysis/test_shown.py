@@ -77,6 +77,12 @@ def test_a_study_whose_only_gaps_are_failures_is_incomplete_not_unfinished(made)
     assert notices(readings)[0] == ("Incomplete", "17 of 18 trials have a result; 1 failed.")
 
 
+def test_a_state_that_is_not_known_is_no_end_and_is_counted_under_its_own_name(made):
+    readings, _ = made(ends={("no_attention", 1): ("PAUSED", None, None), ("baseline", 2): ("PLANNED", None, None)})
+    assert notices(readings)[0] == ("Unfinished", "16 of 18 trials have a result; 1 waiting and 1 PAUSED.")
+    assert readings.interim.startswith("interim: 1 of 3 seeds have ended in every variant, 2 trials are outstanding;")
+
+
 def test_verdicts_carry_numbers_and_words(made):
     first = verdicts(*made(seeds=range(1, 6)))[0]
     assert (first.component, first.verdict, first.seeds) == ("attention", "helps", 5)

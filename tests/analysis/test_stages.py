@@ -132,10 +132,22 @@ def test_the_frame_for_python_is_that_of_the_fixed_stage_without_a_search(make_s
     assert len(compare(frame, metric=PSNR, higher_is_better=True)) == 5
 
 
+def test_a_variant_whose_trainings_all_diverged_keeps_its_place_in_the_family(make_study):
+    ends = {("no_attention", seed): ("DIVERGED", "", "x") for seed in (1, 2, 3)}
+    frame = load_judged(make_study(ends=ends, pictures=False))
+    table = compare(frame, metric=PSNR, higher_is_better=True).set_index("variant")
+    assert len(table) == 5
+    assert table.at["no_attention", "why"].startswith("no completed trial of")
+    smallest = table["p"].min()
+    assert table["p_adjusted"].min() == pytest.approx(5 * smallest)  # Holm, of five
+
+
 def test_while_nothing_is_confirmed_the_frame_for_python_is_empty(make_search):
     frame = load_judged(make_search(ordinary(confirmed={}, search={"repeats": 4})))
     assert frame.empty
-    assert compare(frame, metric=PSNR, higher_is_better=True).empty
+    table = compare(frame, metric=PSNR, higher_is_better=True)
+    assert set(table["verdict"]) == {""}
+    assert table["why"].str.startswith("no completed trial of ").all()
 
 
 def test_a_broken_confirmation_bounds_the_verdict_by_the_input_of_the_new_images(make_search):

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, special, stats
 
 from analysis.errors import StatisticsError
 from analysis.statistics import Estimate, deviation_range, hedges, holm, paired, seeds_needed, unpaired, wilson
@@ -60,6 +60,36 @@ def test_a_difference_at_or_beyond_the_margin_is_never_equivalent():
 def test_runs_that_do_not_vary_are_certain_in_both_directions():
     assert paired(np.zeros((3, 2))).p() == 1
     assert paired(np.ones((3, 2))).p() == 0
+
+
+@pytest.mark.parametrize("df", [2.0, np.nextafter(2, 3), 2 + 1e-15, np.nextafter(2, 1)])
+def test_p_of_two_degrees_of_freedom_has_its_closed_form_also_where_they_were_computed_with_rounding(df):
+    x = 0.2 / np.sqrt(0.0036 + 0.01)
+    assert Estimate(0.2, (0.0036, df), (0.01, 2)).p() == pytest.approx(1 - x / np.sqrt(2 + x**2), rel=1e-9)
+
+
+def two_sided(x, df):
+    """Student's two-sided tail by the incomplete beta function, without any quantile of his."""
+    return np.maximum(special.betainc(df / 2, 0.5, df / (df + x * x)), 1e-300)
+
+
+@pytest.mark.parametrize("level", [0.7, 0.05, 1e-4, 1e-12, 1e-60])
+@pytest.mark.parametrize("others", [(2,), (7,), (14, 19)])
+@pytest.mark.parametrize("df", [1.0, np.nextafter(1, 2), 1.3, np.nextafter(2, 1), np.nextafter(2, 3), 2.01, 2.5, 11.7])
+def test_p_is_the_level_whose_interval_by_inverting_students_tail_just_reaches_zero(df, others, level):
+    variances, dfs = (0.0036, 0.01, 0.002)[: 1 + len(others)], (df, *others)
+    of_each = [optimize.brentq(lambda x, df=df: np.log(two_sided(np.exp(x), df) / level), -20, 250) for df in dfs]
+    half = np.sqrt(sum(v * np.exp(2 * x) for v, x in zip(variances, of_each, strict=True)))
+    estimate = Estimate(half, *zip(variances, dfs, strict=True))
+    assert estimate.p() == pytest.approx(level, rel=1e-6, abs=0)
+    assert Estimate(0.0, *zip(variances, dfs, strict=True)).p_equivalent(half) == pytest.approx(
+        level / 2, rel=1e-6, abs=0
+    )
+
+
+@pytest.mark.parametrize("df", [1.0, np.nextafter(1, 2), np.nextafter(2, 1), np.nextafter(2, 3), 2.5, 9])
+def test_p_of_several_parts_is_never_less_than_quantiles_can_be_trusted_for(df):
+    assert Estimate(1e308, (1e-4, df), (1e-4, 14)).p() == pytest.approx(1e-100, rel=1e-9, abs=0)
 
 
 def test_p_keeps_its_meaning_far_out_in_the_tail():

@@ -1,4 +1,6 @@
 import io
+import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ from analysis.tables import read, tables
 from analysis.traces import traces
 from tests.analysis.costs import add_costs
 from tests.analysis.synthetic import LEAVE_ONE_OUT, designed
+from tests.analysis.synthetic_search import NEW, PSNR, SEEN, ordinary
 
 
 def read_back(data):
@@ -196,6 +199,17 @@ def test_a_cost_names_the_trials_of_the_seeds_that_have_it_on_both_sides(make_st
             assert len(named) == 2 * cost.at[variant, f"{key}_seeds"] == (4 if variant == "no_attention" else 6)
             assert set(states.loc[named, "variant"]) == {variant, "baseline"}
     assert set(states.loc[trials_of(trace, "time/train_hours", table="cost", row="no_attention"), "seed"]) == {1, 3}
+
+
+def test_a_confirmed_training_without_a_finite_value_is_no_basis_of_what_tuning_changes(make_search):
+    asked = ordinary()
+    infinite = {("no_attention", 0, 12): {SEEN: (math.inf,), NEW: (math.inf,)}}
+    report = write_report(make_search(replace(asked, confirmed={**asked.confirmed, **infinite}))).parent
+    trace, trials = pd.read_csv(report / "tables" / "trace.csv"), pd.read_csv(report / "trials.csv").set_index("trial")
+    named = trials_of(trace, PSNR, table="tuned", row="no_attention", quantity="tuned")
+    assert trials.loc[named, ["variant", "seed"]].sort_values(["variant", "seed"]).to_numpy().tolist() == [
+        ["baseline", 11], ["baseline", 12], ["baseline", 13], ["no_attention", 11], ["no_attention", 13]
+    ]  # fmt: skip
 
 
 def test_what_a_search_promised_and_what_was_confirmed_name_their_trials(make_search):

@@ -36,25 +36,42 @@ def said(study=STUDY, **change):
 
 
 def test_a_component_that_helps_is_said_by_what_is_lost_without_it():
-    assert said() == "Without local sfp, PSNR on these 2 images falls by 1.20 dB (0.40 to 2.00): local sfp helps."
+    found = said(high=-0.6)
+    assert found == "Without local sfp, PSNR on these 2 images falls by 1.20 dB (0.60 to 2.00): local sfp helps."
+
+
+@pytest.mark.parametrize(("low", "is_open"), [(0.49, True), (0.5, False)])
+def test_an_effect_that_may_be_smaller_than_the_margin_is_said_to_be_open_in_size(low, is_open):
+    open_ = "local sfp hurts; whether by as much as the margin of 0.5 dB is open."
+    for row in ({"low": low, "high": 1.7}, {"low": -1.7, "high": -low}):
+        assert said(verdict="hurts", difference=0.9, **row).endswith(open_) == is_open
+    assert "open" not in said(replace(STUDY, matters={}), low=-2.0, high=-0.1)
 
 
 def test_a_component_that_hurts_is_said_by_what_is_gained_without_it():
-    expected = "Without local sfp, PSNR on these 2 images rises by 0.90 dB (0.10 to 1.70): local sfp hurts."
-    assert said(verdict="hurts", difference=0.9, low=0.1, high=1.7) == expected
+    expected = "Without local sfp, PSNR on these 2 images rises by 0.90 dB (0.50 to 1.70): local sfp hurts."
+    assert said(verdict="hurts", difference=0.9, low=0.5, high=1.7) == expected
 
 
 def test_what_is_left_out_is_said_with_or_without_a_verdict():
     lost = "1 seed is left out: eval/psnr_db is infinite or missing for photos/cat"
-    assert said(left_out=lost).endswith(f"local sfp helps. {lost}.")
+    assert said(left_out=lost, high=-0.5).endswith(f"local sfp helps. {lost}.")
     few = said(left_out=lost, verdict="", why="2 complete seeds, 3 are needed for an interval")
     assert few.endswith(f"needed for an interval. {lost}.")
 
 
 def test_a_difference_that_is_the_same_for_every_seed_is_doubted():
     same = "the difference is the same for every seed; does the seed reach the training?"
-    assert said(deviation=0.0, why=same).endswith("local sfp helps. T" + same[1:])
+    assert said(deviation=0.0, why=same, high=-0.5).endswith("local sfp helps. T" + same[1:])
     assert "the seed reach" not in said(why=same)
+
+
+@pytest.mark.parametrize(("sampling", "seeds"), [(0.5, False), (0.49, True)])
+def test_where_drawing_orders_errs_as_much_as_the_margin_more_orders_are_asked_for(sampling, seeds):
+    found = said(verdict="undecided", p=0.3, sampling=sampling)
+    assert ("it would take about" in found) == seeds
+    few = "No number of seeds would decide at a margin of 0.5 dB: the error of drawing orders alone is as large as the "
+    assert (f"{few}margin: more orders are needed." in found) != seeds
 
 
 def test_a_variant_without_trials_is_named_as_on_the_page():
@@ -69,8 +86,8 @@ def test_the_p_of_an_equivalence_is_its_own():
 
 
 def test_an_added_component_is_said_against_what_it_was_added_to():
-    found = said(variant="only_x", component="x", compared_to="bare", present=True, difference=1.2, low=0.4, high=2.0)
-    assert found == "With x, PSNR on these 2 images rises by 1.20 dB (0.40 to 2.00) against bare: x helps."
+    found = said(variant="only_x", component="x", compared_to="bare", present=True, difference=1.2, low=0.6, high=2.0)
+    assert found == "With x, PSNR on these 2 images rises by 1.20 dB (0.60 to 2.00) against bare: x helps."
 
 
 def test_equivalence_names_the_margin():
@@ -160,7 +177,7 @@ def test_the_bound_is_said_only_where_trials_broke_down():
     assert bound(row, STUDY, decimals=2) == ""
     assert bound(dict.fromkeys(row, 0), STUDY, decimals=2) == ""  # all of both: the untouched input less itself
     found = bound({**row, "bound_difference": -3.0, "bound_low": -9.0, "bound_high": 3.0}, STUDY, decimals=1)
-    assert found.endswith("they would make it \u22123.0 dB (\u22129.0 to +3.0).")
+    assert found.endswith("they would make the difference \u22123.0 dB (\u22129.0 to +3.0).")
 
 
 def test_brightening_that_beats_the_full_model_is_named_metric_by_metric():
@@ -175,6 +192,8 @@ def test_brightening_that_beats_the_full_model_is_named_metric_by_metric():
         "Methods that learn nothing beat the trained full model: "
         "gain on PSNR (17.90 against 15.20) and NIQE (3.90 against 4.00); gamma on PSNR (16.00 against 15.20)."
     )
+    tied = table.assign(**{"eval/psnr_db": [15.2, 15.204, 15.203, 15.201], "eval/niqe": 4.0})
+    assert "No method" in brightening(tied, STUDY)  # as the page shows them they are equal
     worse = table.assign(**{"eval/psnr_db": [20.0, 8, 9, 10], "eval/niqe": [3.0, 4, 4, 4]})
     assert brightening(worse, STUDY) == "No method that learns nothing beats the full model on any metric of quality."
     assert brightening(table[table["kind"] == "reference"], STUDY) == ""

@@ -2,6 +2,7 @@ import pytest
 from pydantic import BaseModel
 
 from platform.design import changes, configured, inert, variants
+from platform.spec import Spec
 from tests.platform.specs import study
 
 
@@ -121,6 +122,16 @@ def test_orders_need_the_full_model_the_bare_one_and_what_lies_between(tmp_path)
     assert {0, 1, 2, 3, 4} == {len(one.out) for one in found.values()}
     assert len(found) <= 16
     assert list(found) == list(named(made))
+
+
+def test_studies_draw_orders_of_their_own_and_a_study_that_asks_for_more_keeps_its_variants():
+    def drawn(name, count):
+        spec = Spec(study=name, components={letter: {letter: 0} for letter in "abcdefg"}, design={"orders": count})
+        return {one.out for one in variants(spec)}
+
+    assert drawn("one", 24) == drawn("one", 24)
+    assert drawn("one", 24) < drawn("one", 32)
+    assert len(drawn("one", 24) - drawn("two", 24)) > 10
 
 
 def test_long_names_give_way_to_numbers(tmp_path):

@@ -257,6 +257,21 @@ def test_a_ledger_that_began_without_a_lock_is_locked_as_it_began(opened):
     }  # fmt: skip
 
 
+def test_a_clock_that_is_set_back_before_the_first_trial_moves_no_lock(opened):
+    opened.now = 3600.0
+    _, planned = opened.accept()
+    lock = opened.ledger.get("lock")
+    opened.now = 0.0
+    opened.begin(planned)
+    assert opened.accept("analysis.at=2")[0] == ["analysis.at: 4 became 2"]
+    assert opened.ledger.get("lock") == lock
+    assert opened.ledger.get("exploratory") == {"": ["analysis.at: 4 became 2"]}
+    opened.ledger.db.execute("DELETE FROM study WHERE key IN ('lock', 'unlocked', 'exploratory')")
+    opened.now = 7200.0
+    opened.accept("analysis.at=3")
+    assert opened.ledger.get("lock") == lock  # as it began, of a ledger from before there were locks
+
+
 def test_other_images_under_the_same_names_make_every_verdict_exploratory(tmp_path):
     found = study(tmp_path)
     assert list(exploratory(plan_of(found), plan_of(found, "e" * 32), [])) == [""]

@@ -7,13 +7,14 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from analysis.factorial import full, orders, orders_seed, runs_of_orders, spreads
 from analysis.ledger import open_ledger
-from analysis.outlook import reached
-from analysis.schema import SCHEMA, VERSION
+from analysis.outlook import reach, reached
+from analysis.schema import CONFIRM, SCHEMA, SEARCH, VERSION
 from analysis.tables import read, verdict_table
 from platform import dry_run
 from platform.dry_run import at_most, design_plan, search_plan
-from platform.outlook import declared
+from platform.outlook import declared, outlook
 from platform.plan import cells
 from tests.analysis.synthetic import LEAVE_ONE_OUT, Plan, write_study
 from tests.platform.search_ledgers import SearchLedger
@@ -255,6 +256,16 @@ def test_what_a_wider_margin_has_decided_is_open_at_the_margin_of_now(tmp_path, 
     assert re.match(r"PSNR, 0.02 dB 6 \d+ to ", told(0.02))
 
 
+def test_what_has_a_verdict_before_all_planned_seeds_have_ended_is_not_decided(tmp_path, monkeypatch):
+    variants = [one for one in LEAVE_ONE_OUT if one.name in ("baseline", "no_global_sfp")]
+    plan = Plan(variants=variants, pictures=False, seeds=range(1, 7), ends={("baseline", 6): ("PLANNED", None, None)})
+    folder = write_study(tmp_path / "pilot", plan)
+    asked = study(tmp_path, "components={global_sfp: {loss.sfp_global: 0}}", "analysis.matters={eval/psnr_db: 0.5}")
+    text = " ".join(shown(asked, folder, monkeypatch).split())
+    assert "all have a verdict so far, to be decided at the 6 planned" in text
+    assert "are decided" not in text
+
+
 def test_a_ledger_that_its_driver_left_empty_is_no_pilot(tmp_path, monkeypatch):
     with sqlite3.connect(tmp_path / "ledger.db") as db:
         db.executescript(SCHEMA)
@@ -268,6 +279,21 @@ def test_a_ledger_that_its_driver_left_empty_is_no_pilot(tmp_path, monkeypatch):
 def test_a_dry_run_without_a_margin_says_that_seeds_cannot_be_told(tmp_path, monkeypatch):
     text = shown(study(tmp_path), tmp_path / "none", monkeypatch)
     assert "no margin is declared (analysis.matters: " in text
+
+
+@pytest.mark.parametrize(
+    ("design", "runs", "drawn"), [("factorial", full("abcd").runs, []), ("{orders: 20}", None, None)]
+)
+def test_seeds_of_a_crossed_design_are_told_by_how_its_effects_vary(tmp_path, design, runs, drawn):
+    asked = study(tmp_path, f"components={COMPONENTS}", f"design={design}", "analysis.matters={eval/psnr_db: 0.5}")
+    if runs is None:
+        drawn = orders("abcd", 20, seed=orders_seed(asked.spec.study))
+        runs = runs_of_orders(drawn)
+    told = outlook(asked, tmp_path / "none", {SEARCH: 0, CONFIRM: 0}, seconds=None, slots=1)
+    ratio = max(spreads("abcd", runs, drawn).values())
+    seeds = [reach(ratio / sds, level=0.05 / 4, after=0).seeds for sds in (0.5, 1, 2)]
+    assert [row[2] for row in told.table.rows] == list(map(str, seeds))
+    assert seeds < [108, 28, 8]  # of pairs
 
 
 def test_a_design_for_screening_is_promised_no_seeds(tmp_path, monkeypatch):

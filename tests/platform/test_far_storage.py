@@ -21,7 +21,7 @@ from platform.sweep_storage import claim
 from tests.far_storages import Failing, failing, s3_server, silent_s3
 from tests.platform.test_tune_run import attempts, ends, prepared, steps
 from trials import storage, trainable
-from trials.storage import Storage
+from trials.storage import Storage, StorageError
 
 
 def test_the_study_has_a_folder_of_its_own_below_the_address():
@@ -93,9 +93,16 @@ def test_a_storage_that_is_down_at_the_start_is_no_fault_of_the_command_s(tmp_pa
     assert not (tmp_path / "results").exists()
 
 
+def begun(folder):
+    """Return the ledger of a study that holds a spec, open."""
+    ledger = Ledger(folder)
+    ledger.db.execute("INSERT INTO spec (at, resolved) VALUES (0, '{}')")
+    return ledger
+
+
 def test_studies_of_one_name_in_two_results_folders_do_not_share_a_storage(tmp_path):
     for place in (tmp_path / "shared" / "tiny", Storage(f"file://{tmp_path}/far/tiny")):
-        first, second = Ledger(tmp_path / "a" / "tiny"), Ledger(tmp_path / "b" / "tiny")
+        first, second = begun(tmp_path / "a" / "tiny"), begun(tmp_path / "b" / "tiny")
         claim(first, place)
         claim(first, place)
         name = getattr(place, "address", place)
@@ -116,6 +123,77 @@ def test_studies_of_one_name_in_two_results_folders_do_not_share_a_storage(tmp_p
         moved.close()
         second.close()
         shutil.move(tmp_path / "moved", tmp_path / "a")
+
+
+def test_of_a_study_and_its_copy_one_has_the_storage(tmp_path):
+    for place in (tmp_path / "shared" / "tiny", Storage(f"file://{tmp_path}/far/tiny")):
+        name = getattr(place, "address", str(place))
+        first = begun(tmp_path / "a" / "tiny")
+        claim(first, place)
+        first.put({"storage": name})
+        first.close()
+        shutil.copytree(tmp_path / "a", tmp_path / "copy")
+        shutil.copytree(tmp_path / name.removeprefix("file://"), tmp_path / "elsewhere" / "tiny")
+        copy, said = Ledger(tmp_path / "copy" / "tiny"), "holds the files of .*/a/tiny, of which .*/copy/tiny is a copy"
+        with pytest.raises(SweepError, match=f"--storage: {name} {said}"):
+            claim(copy, place)
+        claim(copy, tmp_path / "elsewhere" / "tiny")  # as the sentence says
+        first = Ledger(tmp_path / "a" / "tiny")
+        claim(first, place)
+        first.close()
+        shutil.rmtree(tmp_path / "a")
+        claim(copy, place)  # the copy is all that there is now
+        copy.close()
+        shutil.rmtree(tmp_path / "elsewhere")
+        shutil.rmtree(tmp_path / "copy")
+
+
+def test_a_mark_by_an_earlier_version_comes_to_name_the_folder(tmp_path):
+    place, ledger = tmp_path / "shared" / "tiny", Ledger(tmp_path / "a" / "tiny")
+    claim(ledger, place)
+    (mark,) = (place / "owner").iterdir()
+    mark.write_bytes(b"")
+    claim(ledger, place)
+    assert mark.read_text() == str(ledger.folder)
+    ledger.close()
+
+
+@pytest.mark.parametrize("option", ["--results", "--storage"])
+def test_links_in_a_circle_are_a_sentence(tmp_path, capsys, option):
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("study: mine\ntrain: {vgg: {weights: random}}\n")
+    assert main([str(spec), "--results", str(tmp_path / "results"), option, str(tmp_path / "circle")]) == 1
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{tmp_path}/circle/mine")
+    assert " cannot be written to (" in shown
+    assert shown.count("\n") == 1
+
+
+def test_a_folder_in_the_place_of_the_lock_is_a_sentence(tmp_path, capsys):
+    spec, lock = tmp_path / "spec.yaml", tmp_path / "results" / "mine" / "driver.lock"
+    spec.write_text("study: mine\ntrain: {vgg: {weights: random}}\n")
+    lock.mkdir(parents=True)
+    assert main([str(spec), "--results", str(tmp_path / "results")]) == 1
+    assert capsys.readouterr().out.startswith(f"{lock} cannot be written to (Is a directory); mend that, then the same")
+
+
+def test_a_refused_command_leaves_the_storage_to_its_owner(tmp_path, capsys):
+    first = begun(tmp_path / "r1" / "mine")
+    claim(first, tmp_path / "st" / "mine")
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("study: mine\ntrain: {vgg: {weights: random}}\n")
+    assert main([str(spec), "--results", str(tmp_path / "st")]) == 1
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"--results: {tmp_path}/st/mine holds the files of a study of this name in another results")
+    assert "give another --results or name" in shown
+    claim(first, tmp_path / "st" / "mine")
+    left = Ledger(tmp_path / "st" / "mine")  # of a command that was killed before it was refused
+    with pytest.raises(SweepError, match="is the results folder of another study"):
+        claim(first, tmp_path / "st" / "mine")  # it may still begin
+    left.close()
+    claim(first, tmp_path / "st" / "mine")
+    first.close()
 
 
 def test_a_storage_that_is_not_mounted_is_not_made_anew(tmp_path):
@@ -144,9 +222,9 @@ def test_of_two_that_claim_a_storage_at_the_same_moment_neither_has_it(tmp_path,
     place, ledger = tmp_path / "shared" / "tiny", Ledger(tmp_path / "a" / "tiny")
     mark = sweep_storage._mark
 
-    def at_once(storage, own):
-        mark(storage, f"{7:032x}")
-        mark(storage, own)
+    def at_once(storage, own, folder):
+        mark(storage, f"{7:032x}", tmp_path)
+        mark(storage, own, folder)
 
     monkeypatch.setattr(sweep_storage, "_mark", at_once)
     with pytest.raises(SweepError, match=f"delete owner/{7:032x} there"):
@@ -157,7 +235,7 @@ def test_of_two_that_claim_a_storage_at_the_same_moment_neither_has_it(tmp_path,
 
 def test_a_study_does_not_begin_in_a_folder_where_another_keeps_its_files(tmp_path):
     ledger = Ledger(tmp_path / "a" / "tiny")
-    sweep_storage._mark(ledger.folder, f"{7:032x}")
+    sweep_storage._mark(ledger.folder, f"{7:032x}", tmp_path)
     with pytest.raises(SweepError, match=f"delete owner/{7:032x} there"):
         claim(ledger, ledger.folder)
     ledger.close()
@@ -170,8 +248,52 @@ def test_a_sweep_into_another_study_s_storage_ends_before_it_holds_a_spec(tmp_pa
     spec.write_text("study: mine\ntrain: {vgg: {weights: random}}\n")
     assert main([str(spec), "--results", str(tmp_path / "results"), "--storage", str(tmp_path / "shared")]) == 1
     assert f"if that study is gone, delete owner/{7:032x} there" in capsys.readouterr().out
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("before", ["nothing", "another's files", "a ledger"])
+@pytest.mark.parametrize("kind", ["another's mark", "another's mark, far", "another's results", "no folder"])
+def test_a_refused_storage_leaves_nothing_that_was_not_there_before(tmp_path, capsys, kind, before):
+    shared, own = tmp_path / "shared", tmp_path / "in" / "results" / "mine"
+    if kind == "no folder":
+        shared.write_text("a file")
+    elif kind == "another's results":
+        begun(shared / "mine").close()
+    else:
+        sweep_storage._mark(shared / "mine", f"{7:032x}", tmp_path)
+    if before == "a ledger":
+        Ledger(own).close()
+    elif before == "another's files":
+        sweep_storage._mark(own, f"{8:032x}", tmp_path)
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("study: mine\ntrain: {vgg: {weights: random}}\n")
+    kept = sorted(tmp_path.rglob("*"))
+    content = {path: path.read_bytes() for path in kept if path.name == "ledger.db" and kind != "no folder"}
+    place = f"file://{shared}" if kind.endswith("far") else str(shared)
+    assert main([str(spec), "--results", str(own.parent), "--storage", place]) == 1
+    assert "--storage" in capsys.readouterr().out or kind == "no folder"
+    assert sorted(tmp_path.rglob("*")) == kept
+    assert {path: path.read_bytes() for path in content} == content
+
+
+def test_a_ledger_whose_storage_fails_while_it_is_marked_stays_with_the_mark_that_may_be_there(
+    tmp_path, monkeypatch, capsys
+):
+    def half(storage, mark, folder):
+        mark_of(storage, mark, folder)
+        raise StorageError("cannot write owner in the storage")
+
+    mark_of = sweep_storage._mark
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("study: mine\ntrain: {vgg: {weights: random}}\n")
+    asked = [str(spec), "--results", str(tmp_path / "results"), "--storage", f"file://{tmp_path}/far"]
+    monkeypatch.setattr(sweep_storage, "_mark", half)
+    assert main(asked) == 1
+    assert "nothing is lost" in capsys.readouterr().out
+    (mark,) = (tmp_path / "far" / "mine" / "owner").iterdir()
     ledger = Ledger(tmp_path / "results" / "mine")
-    assert (ledger.spec(), ledger.get("storage")) == (None, None)  # so that another --storage is none that moved
+    assert ledger.get("mark") == mark.name
+    claim(ledger, Storage(f"file://{tmp_path}/far/mine"))  # its own
     ledger.close()
 
 

@@ -1,3 +1,4 @@
+import fcntl
 import json
 import sqlite3
 import subprocess
@@ -148,6 +149,19 @@ def test_a_second_driver_is_told_who_holds_the_study(ledger):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode != 0
     assert "is running this study; wait for it, or stop it first" in done.stderr
+
+
+def test_a_lock_that_its_holder_removes_meanwhile_is_not_held(tmp_path, monkeypatch):
+    flock = fcntl.flock
+
+    def late(file, how):
+        (tmp_path / "driver.lock").unlink(missing_ok=True)  # by a driver whose storage was refused
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(LedgerError, match="another process is running this study; wait for it"):
+        Ledger(tmp_path)
+    assert not (tmp_path / "ledger.db").exists()
 
 
 def test_a_ledger_of_another_version_is_refused(ledger, tmp_path):

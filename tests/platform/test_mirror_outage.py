@@ -252,6 +252,21 @@ def test_a_store_that_is_gone_is_not_believed_to_be_whole(study, empty_store):
     assert mirror.behind(study.folder) is None
 
 
+def test_a_results_folder_copied_without_its_store_gets_a_copy_in_mlflow_of_its_own(study, empty_store, tmp_path):
+    store = study.folder.parent / "mlflow.db"
+    shutil.copyfile(empty_store, store)
+    assert mirror.main([str(study.folder)]) == 0
+    copied = tmp_path / "elsewhere" / study.name
+    shutil.copytree(study.folder, copied)
+    assert (mirror.behind(study.folder), mirror.behind(copied)) == (0, None)
+    shutil.copyfile(empty_store, copied.parent / "mlflow.db")  # MLflow takes seconds to make one
+    with MirrorProcess(copied, follow=False, console=Console(file=io.StringIO())):
+        pass
+    client = MlflowClient(f"sqlite:///{copied.parent / 'mlflow.db'}")
+    assert client.get_experiment_by_name(study.name) is not None
+    assert mirror.behind(copied) == 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["down", "full"])
 def test_a_sweep_ends_with_its_own_status_whatever_the_server_does(server, proxy, what):

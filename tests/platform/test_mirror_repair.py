@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -19,7 +20,7 @@ from platform import mirror
 from platform.mirror_check import contradicts, due
 from platform.mirror_content import Wanted
 from platform.mirror_server import Run
-from tests.platform.mirrored import BEGUN, ROOT, Server, Study, points, runs, wait_for
+from tests.platform.mirrored import BEGUN, ROOT, Server, Study, follower, points, progress, runs, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,7 @@ def shown(client, experiment_id, served=None):
             "tags": {
                 **run.data.tags,
                 "mlflow.parentRunId": "",
+                "maker": "",
                 "mirrored": run.data.tags["mirrored"].partition(" ")[0],
             },
             "params": run.data.params,
@@ -347,6 +349,36 @@ def test_a_store_put_back_behind_the_mirrors_back_gets_no_curve_without_its_midd
     assert following.wait(60) == 0
 
 
+@pytest.mark.parametrize("how", ["replaced", "deleted"])
+def test_a_store_replaced_or_deleted_while_it_is_followed_gets_it_all(place, tmp_path, how):
+    """Another file, not another content of the same: the connections that are open lead to the old one.
+
+    In WAL mode, as in a store that the mirror began, SQLite itself does not notice that.
+    """
+    place.do("PRAGMA journal_mode = WAL")
+    place.study.drive()
+    with sqlite3.connect(place.store) as source, sqlite3.connect(tmp_path / "backup.db") as backup:
+        source.backup(backup)
+    with follower(place.study) as following:
+        place.study.trial(4, seed=4)
+        wait_for(lambda: 4 in runs(place.client, place.study)[1], 60)
+        for file in place.store.parent.glob("mlflow.db*"):
+            file.unlink()
+        if how == "replaced":
+            os.replace(tmp_path / "backup.db", place.store)
+        place.study.trial(5, seed=5)
+        wait_for(lambda: progress(place.study)["of"] == 5, 60)
+        place.study.end()
+        said = following.communicate(timeout=100)[1]
+    assert following.returncode == 0
+    assert "did not take mended: the store's file was deleted or replaced" in said
+    assert "takes mended again: 5 ended trials copied" in said
+    client = MlflowClient(f"{place.uri}?")  # the connections of the other one lead to the old file
+    found = runs(client, place.study)[1]
+    assert sorted(found) == [1, 2, 3, 4, 5]
+    assert all(points(client, run) for run in found.values())
+
+
 @pytest.mark.parametrize("how", [shutil.move, shutil.copytree])
 def test_a_results_folder_that_was_moved_or_copied_has_its_artifacts_beside_its_store(tmp_path, empty_store, how):
     (tmp_path / "old").mkdir()
@@ -445,6 +477,31 @@ def test_mirrors_of_two_copies_of_a_study_at_once_leave_one_run_each(place, tmp_
         process.communicate(timeout=120)
     place.repair()
     assert shown(place.client, place.experiment.experiment_id) == expected
+
+
+def test_a_copy_of_a_study_leaves_the_runs_alone_that_the_other_went_on_with(place, tmp_path):
+    place.study.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    other = tmp_path / "elsewhere" / "mended"
+    shutil.copytree(place.study.folder, other)
+    place.study.trial(4, seed=4)
+    place.repair()
+    before = runs(place.client, place.study)[1]
+    assert mirror.main([str(other), "--uri", place.uri]) == 0
+    after = runs(place.client, place.study)[1]
+    assert {number: run.info.run_id for number, run in after.items()} == {
+        number: run.info.run_id for number, run in before.items()
+    }
+
+
+def test_a_ledger_put_back_to_an_older_state_takes_its_newer_runs_back(place, tmp_path):
+    with sqlite3.connect(tmp_path / "kept.db") as kept:
+        place.study.db.backup(kept)
+        place.study.trial(4, seed=4)
+        place.repair()
+        assert sorted(runs(place.client, place.study)[1]) == [1, 2, 3, 4]
+        kept.backup(place.study.db)
+    place.repair()
+    assert sorted(runs(place.client, place.study)[1]) == [1, 2, 3]
 
 
 @pytest.mark.slow

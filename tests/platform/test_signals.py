@@ -75,3 +75,20 @@ def test_a_study_that_is_ended_while_ray_starts_says_how_to_go_on(tmp_path):
     assert process.wait(timeout=240) == 130, said
     assert "To go on: python -m platform.sweep" in said or "to go on: python -m platform.sweep" in said
     assert "Traceback" not in said
+
+
+def test_sigterm_after_ray_has_ended_still_ends_a_study_in_order():
+    script = (
+        "import os, signal\n"
+        "from platform.signals import interruptible\n"
+        "from platform.tune_run import cluster\n"
+        "with interruptible():\n"
+        "    with cluster(None):\n"
+        "        pass\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    except KeyboardInterrupt:\n"
+        "        print('in order')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert (done.returncode, done.stdout) == (0, "in order\n"), done.stderr

@@ -26,7 +26,7 @@ def test_all_problems_of_a_file_come_in_one_message_with_their_lines(tmp_path):
         "study: a b\n"
         "sceds: 3\n"
         "train:\n"
-        "  stepz: 5\n"
+        "  pairng: fixed\n"
         "  crop_px: 8\n"
         "  batch: few\n"
         "components:\n"
@@ -39,7 +39,7 @@ def test_all_problems_of_a_file_come_in_one_message_with_their_lines(tmp_path):
         "line 2, sceds: unknown key; did you mean `seeds`?",
         "line 6, train.batch: expected a whole number, got \"few\"",
         "line 5, train.crop_px: expected greater than or equal to 16, got 8",
-        "line 4, train.stepz: unknown key; did you mean `steps`?",
+        "line 4, train.pairng: unknown key; did you mean `pairing`?",
         "line 10, analysis.primary: no such metric: eval/psnr; did you mean `eval/psnr_db` or "
         "`eval/ssim`?",
         "line 10, analysis.at: expected at most the 20 evaluations of a trial "
@@ -117,6 +117,75 @@ def test_a_fault_does_not_hide_one_that_shows_when_it_is_gone(tmp_path):
     said = problems(tmp_path, "study: s\ndesign: list\nseeds: none\ntrain: {batch: x, local: {patch_px: 400}}\n")
     assert said[0].startswith("line 3, seeds: expected a number of seeds")
     assert said[1].startswith("line 4, train.batch: expected a whole number")
+
+
+SHORT = """\
+study: short
+train:
+  steps: 40
+  evaluate_every: 20
+  crop_px: 64
+  generator: {width: 8}
+  vgg: {weights: random}
+  local: {patch_px: 32}
+components: {attention: {generator.attention: none}, width: {generator.width: 32}}
+seeds: 4
+search:
+  trials: 16
+  objectives: {eval/psnr_db: max, eval/niqe: min}
+  choose: {weights: {eval/psnr_db: 2, eval/niqe: 1}}
+  space: {loss.sfp_local: {float: [0.1, 1]}}
+  scheduler: {asha: {first_rung: 20}}
+  seeds: 4
+  total: {gpu_hours: 1}
+confirm: {seeds: 2}
+analysis: {at: last 2 evaluations}
+resources: {gpu: 1}
+data: {source: photos}
+"""
+
+
+@pytest.mark.parametrize(
+    ("sound", "damaged", "path"),
+    [
+        ("seeds: 4\nsearch", "seeds: many\nsearch", "seeds"),
+        ("seeds: 4\nsearch", "seeds: {start: 3, until: decided}\nsearch", "seeds.max"),
+        ("seeds: 4\nsearch", "seed: 4\nsearch", "seed"),
+        ("steps: 40", "steps: few", "train.steps"),
+        ("evaluate_every: 20", "evaluate_evry: 20", "train.evaluate_evry"),
+        ("weights: random", "weights: 3", "train.vgg.weights"),
+        ("patch_px: 32", "patch_px: 400", "train"),
+        ("{width: 8}", "{widht: 8}", "train.generator.widht"),
+        ("train:", "trian:", "trian"),
+        ("components: {", "design: list\ncomponents: {", "spec"),
+        ("components:", "component:", "component"),
+        ("search:", "serach:", "serach"),
+        ("trials: 16", "trails: 16", "search.trails"),
+        ("objectives:", "objectivs:", "search.objectivs"),
+        ("space:", "spce:", "search.spce"),
+        ("  seeds: 4", "  seeds: few", "search.seeds"),
+        ("{seeds: 2}", "3", "confirm"),
+        ("{at: last 2 evaluations}", "3", "analysis"),
+        ("last 2 evaluations", "last few", "analysis.at"),
+        ("{gpu: 1}", "{gpu: many}", "resources.gpu"),
+    ],
+)
+def test_what_depends_on_a_value_that_could_not_be_read_is_not_blamed_too(tmp_path, sound, damaged, path):
+    assert study(tmp_path, text=SHORT).spec.study == "short"
+    assert SHORT.count(sound) == 1
+    (problem,) = problems(tmp_path, SHORT.replace(sound, damaged))
+    assert problem.split(": ")[0].rpartition(", ")[2] == path
+
+
+def test_a_metric_is_not_missed_in_sets_that_could_not_be_read(tmp_path):
+    data = "data: {source: folders, low: a, normal: b, evaluate: {x: {low: c}}}\n"
+    text = f"study: s\n{data}analysis: {{primary: 3}}\n"
+    assert not any("needs references" in problem for problem in problems(tmp_path, text))
+    data = data.replace("{low: c}", "{low: c}, y: {normal: d}")
+    said = problems(tmp_path, f"study: s\n{data}")
+    assert said[0].endswith("data.evaluate.y.low: expected a value, got none")
+    assert not any("needs references" in problem for problem in said)
+    assert any("data.evaluate.x: " in problem for problem in said)  # what could be read is looked at
 
 
 def test_a_missing_file_is_one_sentence(tmp_path):

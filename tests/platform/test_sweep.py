@@ -226,8 +226,9 @@ def test_a_full_disk_ends_the_sweep_with_a_sentence_and_the_same_command_goes_on
     study = read(folder / "spec.yaml")
     first = cells(study, study.trainer.digest(study.data))[0].trial
     trial = folder / "results" / "tiny" / "trials" / first
-    trial.mkdir(parents=True)
-    (trial / "checkpoint-4.pt.part").symlink_to("/dev/full")  # the second checkpoint; who fails to write it removes it
+    (trial / "pictures" / "crops").mkdir(parents=True)
+    picture = trial / "pictures" / "crops" / ".chelsea.png.part"  # of the last step; who fails to write it removes it
+    picture.symlink_to("/dev/full")
     full = sweep(folder)
     assert full.returncode == 1, full.stdout + full.stderr
     storage = folder / "results" / "tiny"
@@ -240,7 +241,7 @@ def test_a_full_disk_ends_the_sweep_with_a_sentence_and_the_same_command_goes_on
         attempts = db.execute(
             "SELECT resumed_step, outcome FROM attempt JOIN trial ON trial = trial.number WHERE id = ?", [first]
         )
-        assert attempts.fetchall() == [(0, "disk"), (2, "COMPLETED")]
+        assert attempts.fetchall() == [(0, "disk"), (4, "COMPLETED")]
         assert db.execute("SELECT DISTINCT state FROM trial").fetchall() == [("COMPLETED",)]
 
 

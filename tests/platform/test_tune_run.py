@@ -1,10 +1,13 @@
 """Trials that end badly, on a real Ray: each in its own way, none harming another."""
 
 import json
+import signal
 import sqlite3
 import time
+from types import SimpleNamespace
 
 import pytest
+from ray.tune.tune import _setup_signal_catching
 
 from platform import tune_run
 from platform.acceptance import accept, facts
@@ -43,6 +46,30 @@ def ledger(tmp_path_factory):
         assert tune_run.run(job) is True
     opened.end_driver(time.time())
     yield opened
+    opened.close()
+
+
+def test_what_an_earlier_driver_left_and_cannot_be_removed_is_used(tmp_path, monkeypatch):
+    job, opened = prepared(tmp_path, ["bug"], seeds=[1], at_once=1)
+    (tmp_path / "elsewhere").mkdir()
+    (job.storage / ".tune").symlink_to(tmp_path / "elsewhere")
+    found = []
+
+    def fit():
+        found.extend(job.storage.glob(".tune/*"))
+
+    monkeypatch.setattr(tune_run, "_tuner", lambda *_: SimpleNamespace(fit=fit))
+    assert tune_run.run(job) is False
+    assert len(found) == 1
+    opened.close()
+
+
+def test_ctrl_c_after_the_trials_is_not_left_to_tune(tmp_path, monkeypatch):
+    job, opened = prepared(tmp_path, ["bug"], seeds=[1], at_once=1)
+    met = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(tune_run, "_tuner", lambda *_: SimpleNamespace(fit=_setup_signal_catching))
+    tune_run.run(job)
+    assert signal.getsignal(signal.SIGINT) is met
     opened.close()
 
 

@@ -1,5 +1,7 @@
 """What a spec's text may be: plain values, not too many, not too deep; said with its line."""
 
+import os
+
 import pytest
 
 from platform.errors import SpecError
@@ -80,6 +82,15 @@ def test_a_value_is_held_to_the_same(text):
 def test_a_path_that_no_file_can_have_is_one_sentence(tmp_path):
     with pytest.raises(SpecError, match="expected a readable UTF-8 text"):
         read(tmp_path / "a\0b")
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_or_a_device_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "zero.yaml").symlink_to("/dev/zero")
+    for name in ("pipe.yaml", "zero.yaml"):
+        with pytest.raises(SpecError, match="file: expected a text, but this is a pipe or a device; name a file"):
+            read(tmp_path / name)
 
 
 def test_letters_of_any_script_can_be_printed_and_what_a_terminal_obeys_cannot():

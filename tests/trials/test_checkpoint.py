@@ -1,9 +1,11 @@
 import contextlib
 import dataclasses
 import errno
+import os
 import pickle
 import resource
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -186,6 +188,32 @@ def test_a_write_that_breaks_off_leaves_the_old_file_whole(tmp_path, monkeypatch
     with pytest.raises(OSError, match="no space"):
         write(path, {"step": 2})
     assert torch.load(path, weights_only=True) == {"step": 1}
+
+
+def test_two_writers_of_one_file_do_not_break_each_other(tmp_path, monkeypatch):
+    """A node that was cut off goes on with a trial while another one trains it, too."""
+    path, save = tmp_path / "checkpoint-2.pt", torch.save
+
+    def slowly(content, file):
+        file.write(b"")
+        monkeypatch.setattr(torch, "save", save)
+        write(path, {"of": "the other"})
+        assert torch.load(path, weights_only=True) == {"of": "the other"}
+        save(content, file)
+
+    monkeypatch.setattr(torch, "save", slowly)
+    write(path, {"of": "the first"})
+    assert torch.load(path, weights_only=True) == {"of": "the first"}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_prune_deletes_what_killed_processes_left_half_written_and_nothing_that_is_being_written(tmp_path):
+    ages_s = {"checkpoint-8.pt.ab12.part": 3600, "checkpoint-9.pt.part": 3600, "checkpoint-8.pt.cd34.part": 5}
+    for name, age_s in ages_s.items():
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - age_s,) * 2)
+    prune(tmp_path, before=10)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-8.pt.cd34.part"]
 
 
 def test_prune_deletes_older_checkpoints_alone(tmp_path):

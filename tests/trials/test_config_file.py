@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,14 @@ def test_folders_are_relative_to_the_file_and_those_of_overrides_to_the_working_
     assert (data.evaluate["a"].low, data.evaluate["b"].normal) == (tmp_path / "x", tmp_path / "z")
     assert data.evaluate["b"].scenes == str(tmp_path / "s.csv")
     assert data.evaluate["c"].low == tmp_path / "here" / "w"
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "c.yaml")
+    with pytest.raises(ConfigError) as raised:
+        read(tmp_path / "c.yaml")
+    assert raised.value.problems == ["expected a text, but this is a pipe or a device; name a file"]
 
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(

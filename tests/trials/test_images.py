@@ -1,3 +1,4 @@
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -117,6 +118,17 @@ def test_a_folders_images_are_found_in_order_without_the_rest(tmp_path):
 def test_a_link_to_a_file_that_is_gone_is_not_overlooked(tmp_path):
     (tmp_path / "a.png").symlink_to(tmp_path / "gone" / "a.png")
     assert [path.name for path in images.find(tmp_path)] == ["a.png"]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_can_be_read_for_ever_is_named_instead(tmp_path, kind):
+    images.write(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8))
+    if kind == "pipe":
+        os.mkfifo(tmp_path / "z.png")
+    else:
+        (tmp_path / "z.png").symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=f"{tmp_path}: expected files, but a pipe or a device is z.png; take it out"):
+        images.find(tmp_path)
 
 
 def test_a_folder_that_holds_no_image_is_named_with_what_it_holds(tmp_path):

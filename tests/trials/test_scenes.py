@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,13 @@ def test_a_wrong_table_is_named(tmp_path, table, message):
     path.write_text(table)
     with pytest.raises(DataError, match=message):
         scenes(str(path), FILES)
+
+
+@pytest.mark.timeout(20)
+def test_a_table_that_is_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "scenes.csv")
+    with pytest.raises(DataError, match=r"scenes\.csv: expected a CSV table .*, but this is a pipe or a device"):
+        scenes(str(tmp_path / "scenes.csv"), FILES)
 
 
 def test_a_missing_table_is_named(tmp_path):

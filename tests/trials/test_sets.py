@@ -84,6 +84,18 @@ def test_a_sets_name_must_serve_as_a_folders_name(paired, name):
     assert len(sets.problems(name, paired)) == 1
 
 
+def test_a_name_too_long_for_its_picture_is_named_before_there_is_one(paired):
+    long = paired.low / f"{'é' * 119}.png"  # 238 bytes and the extension
+    (paired.low / "a.png").rename(long)
+    found = sets.problems("night", EvaluationSet(low=paired.low))
+    assert found == [
+        f"{long}: expected a name of at most 237 bytes (extension apart), since its picture is written under it; "
+        "give it a shorter one"
+    ]
+    long.rename(paired.low / f"{'e' * 237}.png")
+    assert sets.problems("night", EvaluationSet(low=paired.low)) == []
+
+
 def test_many_broken_files_are_counted(paired):
     for number in range(7):
         (paired.low / f"{number}.png").touch()
