@@ -7,9 +7,7 @@ step (`trials.randomness`), and the sums of losses begin anew after each report.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +23,10 @@ from trials.steps import Gan
 from trials.torch_file import DamagedError, read, write
 from trials.weights import load, read_state
 
-__all__ = ["Origin", "load", "prune", "read_state", "restore", "save", "save_generator", "write"]
+__all__ = ["Origin", "clear", "load", "prune", "read_state", "restore", "save", "save_generator", "write"]
 
 FORMAT = 2
 KEYS = {"origin", "step", "networks", "optimisers", "pool", "monitor"}
-STALE_S = 600.0
-"""After so long without a byte more, a checkpoint that is half written is that of a process that was killed."""
 
 
 @dataclass(frozen=True)
@@ -108,15 +104,17 @@ def restore(path: Path, gan: Gan, monitor: Monitor, origin: Origin) -> int:
 
 
 def prune(folder: Path, *, before: int) -> None:
-    """Delete the checkpoints of steps before `before`, and what killed processes left half written, of any step."""
+    """Delete the checkpoints of steps before `before`."""
     for path in folder.glob("checkpoint-*.pt"):
         number = path.stem.removeprefix("checkpoint-")
         if number.isdigit() and int(number) < before:
             path.unlink(missing_ok=True)
-    for path in folder.glob("checkpoint-*.part"):
-        with suppress(FileNotFoundError):  # its writer has just put it in its place
-            if time.time() - path.stat().st_mtime > STALE_S:
-                path.unlink()
+
+
+def clear(folder: Path) -> None:
+    """Delete what processes that were killed left half written; for the beginning of a training in this folder."""
+    for path in folder.glob("*.part"):
+        path.unlink(missing_ok=True)
 
 
 def _load(path: Path, device: torch.device) -> dict[str, Any]:

@@ -127,6 +127,7 @@ def train(
     if resume is not None:
         done = checkpoint.restore(resume, training.gan, training.monitor, origin)
     folder.mkdir(parents=True, exist_ok=True)
+    checkpoint.clear(folder)
     if done >= config.steps:  # it was cut off between its last report and its end
         if not (folder / "generator.pt").exists():
             checkpoint.save_generator(folder, training.gan)

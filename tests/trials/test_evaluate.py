@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from trials.evaluate import evaluate
 from trials.metrics import score
 from trials.sets import EvaluationImage
 from trials.trainer import METRICS
+
+ROOT = Path(__file__).parents[2]
 
 
 def adding(value):
@@ -82,7 +85,7 @@ def rows(path):
 
 def test_the_command_scores_pairs_and_shows_the_input_beside_the_output(folder):
     command = [sys.executable, "-m", "trials.evaluate", folder / "w.pth", folder / "pairs", "--csv", folder / "s.csv"]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "160"})
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "160"}, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     written = rows(folder / "s.csv")
     assert [(one["set"], one["image"], one["method"]) for one in written] == [

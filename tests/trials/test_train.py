@@ -103,6 +103,14 @@ def test_a_training_cut_off_after_its_last_report_leaves_one_checkpoint_all_the_
     assert [path.name for path in tmp_path.glob("checkpoint-*.pt")] == ["checkpoint-7.pt"]
 
 
+def test_what_a_killed_training_left_half_written_goes_when_it_goes_on(tiny, folders, tmp_path):
+    first = next(iter(train(tiny(), folders, seed=0, folder=tmp_path)))
+    for half in ("checkpoint-4.pt.ab12cd34.part", "generator.pt.ab12cd34.part"):
+        (tmp_path / half).touch()
+    list(train(tiny(), folders, seed=0, folder=tmp_path, resume=tmp_path / first.checkpoint))
+    assert not list(tmp_path.glob("*.part"))
+
+
 @pytest.mark.parametrize("stop", [1, 2, 3])
 @pytest.mark.parametrize("overrides", [{}, {"generator.attention": "none", "loss.local_weight": 0}], ids=str)
 def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(tiny, folders, tmp_path, stop, overrides):

@@ -246,7 +246,7 @@ def test_a_training_that_breaks_down_says_so_and_keeps_its_curves(folder, run, m
     assert found[-1]["events"][-1]["kind"] == "nonfinite"
     assert found[-1]["events"][-1]["value"] is None
     monkeypatch.undo()
-    os.chdir(folder)
+    monkeypatch.chdir(folder)
     assert run("c.yaml")[0] == 0
     assert [row["step"] for row in rows(folder)] == [2, 4, 6]  # the line past the checkpoint has gone
 
