@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf, nan
+
 import pandas as pd
 
 from analysis.failures import UNTOUCHED
@@ -61,15 +63,21 @@ def cautions(
 
 
 def _learned_nothing(study: Study, images: pd.DataFrame, references: pd.DataFrame) -> bool:
-    """Return whether the full model's mean score is no better than that of its input, on the images that both have."""
+    """Return whether the full model's mean score is no better than that of its input, on the images that both have.
+
+    A score that is infinite is none: one alone would decide.
+    """
     if study.primary not in images or study.primary not in references:
         return False
     better = study.metric(study.primary).higher_is_better
     if better is None:
         return False
     where = ["set", "image"]
-    full = images[images["variant"] == BASELINE].groupby(where)[study.primary].mean()
-    untouched = references[references["method"] == UNTOUCHED].groupby(where)[study.primary].mean()
+    ours, theirs = images[images["variant"] == BASELINE], references[references["method"] == UNTOUCHED]
+    full, untouched = (
+        frame.replace({study.primary: [inf, -inf]}, nan).groupby(where)[study.primary].mean()
+        for frame in (ours, theirs)
+    )
     gain = (full - untouched).dropna().mean()
     return bool(gain <= 0 if better else gain >= 0)
 

@@ -82,15 +82,15 @@ def compare(
         images_are: as for `judge`.
         paired: as for `judge`.
         family: the variants that were declared together, for whose number p-values are adjusted (Holm), even where one
-            of them has no scores; by default those in the frame, and in `images.attrs["variants"]`, where
-            `load_judged` names those without a score, too. Others have an interval for themselves, no verdict.
+            of them has no scores; by default those in the frame, and in `images.attrs["unscored"]`, where
+            `load_judged` names those without a score. Others have an interval for themselves, no verdict.
 
     Raises:
         StatisticsError: as `judge`, or if `family` names the baseline, or a variant twice.
     """
     present = [str(name) for name in images.get("variant", pd.Series(dtype=str)).unique() if name != baseline]
-    planned = [name for name in images.attrs.get("variants", []) if name not in (baseline, *present)]
-    declared = [*present, *planned] if family is None else list(family)
+    unscored = [name for name in images.attrs.get("unscored", []) if name not in (baseline, *present)]
+    declared = [*present, *unscored] if family is None else list(family)
     if baseline in declared or len(set(declared)) < len(declared):
         raise StatisticsError(f"family: expected each variant but {baseline!r}, once, got {', '.join(declared)}")
     options: dict[str, Any] = {"metric": metric, "margin": margin, "images_are": images_are, "paired": paired}

@@ -21,7 +21,7 @@ from analysis.effects import (
     seed_effects,
     variants_behind,
 )
-from analysis.factorial import defining_words, orders, orders_seed, spreads
+from analysis.factorial import defining_words, orders, orders_seed, runs_of_orders, spreads
 from analysis.ledger import Study
 from analysis.statistics import Floats
 
@@ -56,11 +56,16 @@ class Effects:
 
     @property
     def drawn(self) -> list[tuple[str, ...]]:
-        """The random orders that the design was made of; none for another design."""
+        """The random orders that the design was made of; none for another design.
+
+        Earlier ledgers hold the runs of orders that were drawn from 0 in every study.
+        """
         design = self.study.design
         if not isinstance(design, dict) or "orders" not in design:
             return []
-        return orders(tuple(self.runs.columns), design["orders"], seed=orders_seed(self.study.name))
+        names, seeds, there = tuple(self.runs.columns), (orders_seed(self.study.name), 0), set(self._sets)
+        made = [orders(names, design["orders"], seed=seed) for seed in seeds]
+        return next((one for one in made if there.issuperset(runs_of_orders(one))), made[0])
 
     @property
     def exact(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from analysis.errors import StatisticsError
@@ -48,6 +49,7 @@ def scored_as_input(images: pd.DataFrame, trials: pd.DataFrame, references: pd.D
 
     What is concluded from these and what is concluded from the completed trials alone bound what was lost with the
     others, as long as a training that broke down would have been no better than the untouched image, and no worse.
+    Where no training has a finite score of a metric, it has none, either: verdicts leave such images out.
 
     Args:
         images: as from `analysis.load_images`, of one stage.
@@ -68,6 +70,17 @@ def scored_as_input(images: pd.DataFrame, trials: pd.DataFrame, references: pd.D
         raise StatisticsError(
             f"{len(broken)} trial(s) broke down, and there are no scores of the method `{UNTOUCHED}` to count them as"
         )
+    untouched = _where_finite(untouched, images)
     places = [name for name in ("trial", "variant", "stage", "seed", "repeat", "number") if name in images]
     filled = broken[places].merge(untouched, how="cross")
     return pd.concat([images, filled.reindex(columns=images.columns)], ignore_index=True)
+
+
+def _where_finite(scores: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
+    """Return scores without those of a metric on an image on which no row of `images` has a finite one."""
+    place = ["set", "image"]
+    metrics = [name for name in scores if name in images and name not in (*place, "scene")]
+    values = images[metrics].astype(float)
+    counts = values.where(np.isfinite(values)).groupby([images[key] for key in place]).count()
+    there = counts.reindex(pd.MultiIndex.from_frame(scores[place]), fill_value=0).to_numpy() > 0
+    return scores.assign(**scores[metrics].where(there))

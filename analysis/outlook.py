@@ -105,6 +105,7 @@ def outlook_table(
     *,
     looks: Sequence[int] = (),
     planned: int = 0,
+    outstanding: float = nan,
     unknown: str = "nothing has been trained yet",
     spreads: Mapping[str, float] = MappingProxyType({}),
 ) -> pd.DataFrame:
@@ -126,6 +127,7 @@ def outlook_table(
         looks: as for `reach`.
         planned: seeds of every variant, while some of them have not ended (`Readings.planned`): what has a verdict so
             far takes these. 0 once they all have, or with looks.
+        outstanding: trainings of these that have not ended (`Readings.outstanding`); NaN if that is not known.
         unknown: why nothing is known, if so.
         spreads: component -> how its effect varies over seeds, over how one variant's score does, if runs have nothing
             in common (`analysis.factorial.spreads`); of what is not named it is that of a difference of two runs.
@@ -139,7 +141,8 @@ def outlook_table(
         ]
         known = [row for row in own if isfinite(row["seeds_low"])]
         more = [_together(own, planned)] if known else _assumed(own, sizes, spreads, looks) if own else []
-        rows += [{"metric": metric, "margin": margin, **_costed(row, effort)} for row in [*own, *more]]
+        costed = [_costed(row, effort, planned, outstanding) for row in [*own, *more]]
+        rows += [{"metric": metric, "margin": margin, **row} for row in costed]
     return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(_COUNTS, "Int64"))
 
 
@@ -151,7 +154,7 @@ _COUNTS = ["seeds", *(f"{what}_{end}" for what in ("seeds", "trainings") for end
 _NOTHING: dict[str, Any] = {
     **dict.fromkeys(("component", "variant", "compared_to", "why"), ""),
     **dict.fromkeys(("sds", "deviation", "seeds_low", "seeds_high"), nan),
-    **dict.fromkeys(("beyond_low", "beyond_high"), False), "seeds": 0,
+    **dict.fromkeys(("beyond_low", "beyond_high", "waits"), False), "seeds": 0,
 }  # fmt: skip
 
 
@@ -178,7 +181,7 @@ def _component(
     found |= {key: row[key] for key in kept}
     if row["verdict"] in DECIDED and planned:
         why = f"{row['verdict']} so far, to be decided at the {planned} planned"
-        return {**found, **_ends(Reach(planned), Reach(planned)), "why": why}
+        return {**found, **_ends(Reach(row["seeds"]), Reach(row["seeds"])), "waits": True, "why": why}
     if row["verdict"] in DECIDED:
         return {**found, "seeds_low": row["seeds"], "seeds_high": row["seeds"], "why": f"decided: {row['verdict']}"}
     judged = row["verdict"] or row["role"] != "primary" or looks  # what waits for a look will be judged
@@ -219,16 +222,17 @@ def _ends(low: Reach, high: Reach) -> dict[str, Any]:
 
 
 def _together(rows: Sequence[Mapping[str, Any]], planned: int) -> dict[str, Any]:
-    """Return the most that an open comparison takes, of those whose spread is known."""
+    """Return the most that an open comparison takes, of those whose spread is known; `waits` if one of them does."""
     known = [row for row in rows if isfinite(row["seeds_low"])]
     open_ = [row for row in known if not row["why"]]
     lacking = [row["component"] or row["variant"] for row in rows if not isfinite(row["seeds_low"])]
     whys = [f"not known of {', '.join(lacking)}"] if lacking else []
-    found = {**_NOTHING, "kind": ALL, "seeds": min(row["seeds"] for row in open_ or known)}
+    waits = any(row["waits"] for row in known)
+    found = {**_NOTHING, "kind": ALL, "seeds": min(row["seeds"] for row in open_ or known), "waits": waits}
     all_ = f"all {'that are known ' if lacking else ''}"
-    if not open_ and planned:
-        why = f"{all_}have a verdict so far, to be decided at the {planned} planned"
-        return {**found, **_ends(Reach(planned), Reach(planned)), "why": "; ".join([why, *whys])}
+    if not open_ and waits:
+        there, why = Reach(found["seeds"]), f"{all_}have a verdict so far, to be decided at the {planned} planned"
+        return {**found, **_ends(there, there), "why": "; ".join([why, *whys])}
     if not open_:
         return {**found, "why": "; ".join([f"{all_}are decided", *whys])}
     most = [max((row[f"beyond_{end}"], row[f"seeds_{end}"]) for row in open_) for end in ENDS]
@@ -262,12 +266,16 @@ def _assumed(
     return found
 
 
-def _costed(row: Mapping[str, Any], effort: Effort) -> dict[str, Any]:
-    """Return a row with the trainings and hours to come."""
+def _costed(row: Mapping[str, Any], effort: Effort, planned: int, outstanding: float) -> dict[str, Any]:
+    """Return a row with the trainings and hours to come; what `waits` takes no fewer seeds than are planned."""
     found = dict(row)
+    awaited = outstanding if isfinite(outstanding) else (planned - row["seeds"]) * effort.trainings
     for end in ENDS:
         more = row[f"seeds_{end}"] - row["seeds"]
         trainings = max(0.0, more * effort.trainings) if isfinite(more) else nan
+        if row["waits"]:
+            found[f"seeds_{end}"] = max(row[f"seeds_{end}"], planned)
+            trainings = max(trainings, awaited)
         found[f"trainings_{end}"] = round(trainings) if isfinite(trainings) else nan
         found[f"hours_{end}"] = trainings * effort.hours
         rounds = ceil(trainings / max(1, effort.at_once)) if isfinite(trainings) else nan

@@ -89,7 +89,8 @@ def outlook_of(readings: Readings, tables: Tables) -> tuple[pd.DataFrame, Outloo
     asked = Asked(study.metrics, study.primary, readings.unit, study.looks, sample=study.images == "sample")
     table = outlook_table(
         tables.verdicts, study.matters, sizes(readings), taken, looks=study.looks, planned=readings.planned,
-        unknown="it was not measured on images", spreads=effects.spreads if effects else {},
+        outstanding=readings.outstanding, unknown="it was not measured on images",
+        spreads=effects.spreads if effects else {},
     )  # fmt: skip
     names = labels(readings.variants, readings.runs)
     part = outlook_part(table.assign(why=[reason(why, names) for why in table["why"]]), taken, asked)

@@ -189,7 +189,8 @@ def _settings(promised: pd.DataFrame, study: Study, search: Search, names: Mappi
 def _named(why: str, study: Study) -> str:
     """Return why settings were chosen with the metrics' names for their keys."""
     names = {one.key: one.name.replace(", ", " ") for one in study.metrics}
-    return re.sub(r"[\w/]+", lambda found: names.get(found[0], found[0]), why)
+    keys = "|".join(re.escape(key) for key in sorted(names, key=len, reverse=True))
+    return re.sub(rf"(?<![\w/.])({keys})(?!\.?[\w/])", lambda found: names[found[0]], why)
 
 
 def _promised(promised: pd.DataFrame, study: Study, search: Search, names: Mapping[str, str]) -> Grid:

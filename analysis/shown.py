@@ -111,9 +111,10 @@ def _images(readings: Readings) -> int:
 def differed(readings: Readings) -> str:
     """Say what is subtracted from what in a table of verdicts, and what a standardised effect is."""
     effects, lacking = readings.effects, any(one.component and not one.present for one in readings.family)
-    worse = ", so it is a loss where a component helps" if lacking else ""
+    worse = ", so it is a loss where a component that is left out helps" if lacking else ""
     pairs = f"{readings.found}each variant less what it is compared with{worse}"
     what = f"with each component less without it, {effects.over(effects.declared)}" if effects else pairs
+    what += "; of a control, the variant less what it is compared with" if readings.controls else ""
     return (
         f"Difference: {what}. Effect: the difference over its standard deviation from {readings.unit} to "
         f"{readings.unit}, after Hedges\u2019s correction."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import nan
 from types import MappingProxyType
 from typing import Any
 
@@ -132,6 +133,11 @@ class Readings:
         return len(self._units([*there, *self._outstanding]))
 
     @property
+    def outstanding(self) -> float:
+        """How many trainings of what is planned are outstanding; NaN while searches that are the unit go on."""
+        return nan if self.unit == "repeat" and self.searching else len(self._outstanding)
+
+    @property
     def _outstanding(self) -> list[tuple[int, int]]:
         """The (repeat, seed) of each trial that has not ended; those too that will confirm what is still searched."""
         open_ = self.trials.loc[~self.trials["state"].isin(ENDED), ["repeat", "seed"]]
@@ -214,8 +220,8 @@ def load_judged(study: StudyLike) -> pd.DataFrame:
 
     gives the verdicts of the report, if `margin` and `images_are` are those of the spec.
 
-    Columns: as of `analysis.load_images`, and `observation`. Its `attrs["variants"]` are the names of all variants,
-    those without a score too, for whose number `compare` adjusts p-values.
+    Columns: as of `analysis.load_images`, and `observation`. Its `attrs["unscored"]` are the names of the variants
+    without a score, which `compare` counts too when it adjusts p-values.
 
     Args:
         study: a study's folder, or its name under `results`.
@@ -227,7 +233,8 @@ def load_judged(study: StudyLike) -> pd.DataFrame:
         stage = verdict_stage(ledger.study)
         images = _of_judged_sets(load_images(ledger, stage=stage), ledger.study, stage)
         found = judged(images.reset_index(drop=True), unit_of(ledger.study, stage))
-        found.attrs["variants"] = load_variants(ledger)["name"].tolist()  # also those without a score
+        names = load_variants(ledger)["name"]
+        found.attrs["unscored"] = names[~names.isin(found["variant"])].tolist()
         return found
 
 
@@ -457,7 +464,4 @@ def _bound(readings: Readings) -> dict[str, Any]:
         return dict.fromkeys(_BOUNDS, np.nan)
     images = judged(scored_as_input(readings.images, readings.trials, readings.references), readings.unit)
     table = _judged(readings, images, study.primary, verdicts=False)
-    if readings.effects and broken["variant"].isin(readings.runs.index).any():
-        broken = pd.concat([broken, pd.DataFrame({"variant": list(readings.runs.columns)})])  # each rests on all runs
-    touched = table["variant"].isin(broken["variant"]) | table["compared_to"].isin(broken["variant"])
-    return {name: table[name.removeprefix("bound_")].where(touched) for name in _BOUNDS}
+    return {name: table[name.removeprefix("bound_")].where(table["n_failed"] > 0) for name in _BOUNDS}

@@ -248,7 +248,7 @@ def _said(row: Mapping[Any, Any], study: Study, *, decimals: int, family: int, u
         change = f"{verb} by {_quantity(abs(difference), study, decimals=decimals)} ({reach})"
         later = f", by what that look saw{_since(row)}" if crosses else ""
         smallest = study.matters.get(study.primary)
-        less = not crosses and smallest is not None and near < smallest
+        less = not crosses and smallest is not None and near < smallest <= far
         much = f"; whether by as much as the margin of {margin(study)} is open" if less else ""
         return f"{opening} {change}{against}: {thing} {row['verdict']}{later}{much}."
     reach = interval(low, high, decimals=decimals)

@@ -94,7 +94,7 @@ class Ledger:
         return None if row is None else json.loads(row[0])
 
     def first_spec(self) -> dict[str, Any] | None:
-        """Return the spec that held when the first trial began, by the clock: the first of all if that was set back."""
+        """Return the spec that held when the first trial began, by the clock; the first of all if that says none."""
         began = "at <= (SELECT min(started) FROM attempt)"
         row = self.db.execute(
             f"SELECT resolved FROM spec ORDER BY {began} DESC, iif({began}, -number, number) LIMIT 1"

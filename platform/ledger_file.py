@@ -29,8 +29,9 @@ def lock(path: Path) -> IO[str]:
     Raises:
         LedgerError: if another process holds it.
     """
-    file = path.open("a+")
     for _ in range(LOOKS):  # one that only looks at the lock holds it for microseconds
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
         with suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(file.fileno()).st_nlink:  # else its last holder has removed it

@@ -43,10 +43,11 @@ def outlook(
     repeats = spec.search.repeats if spec.search is not None and spec.confirm is not None else 1
     each = (most[SEARCH] + most[CONFIRM]) / repeats if repeats > 1 else len(variants(spec))
     effort = Effort(each, nan if seconds is None else seconds / 3600, slots)
-    known, planned, why = _known(study, folder)
+    known, planned, outstanding, why = _known(study, folder)
     made = runs(spec)
     table = outlook_table(
-        known, spec.analysis.matters, declared(spec), effort, looks=spec.looks, planned=planned, unknown=why,
+        known, spec.analysis.matters, declared(spec), effort, looks=spec.looks, planned=planned,
+        outstanding=outstanding, unknown=why,
         spreads=spreads(tuple(spec.components), made, drawn(spec)) if made else {},
     )  # fmt: skip
     metrics = [Metric(one.key, one.title, one.higher_is_better, one.needs_reference) for one in study.trainer.METRICS]
@@ -69,10 +70,11 @@ def declared(spec: Spec) -> dict[str, int]:
     return dict.fromkeys(spec.components, len(spec.components)) | {one.name: len(controls) for one in controls}
 
 
-def _known(study: Study, folder: Path) -> tuple[pd.DataFrame | None, int, str]:
+def _known(study: Study, folder: Path) -> tuple[pd.DataFrame | None, int, float, str]:
     """Return the table of verdicts of the study's ledger, by the spec's rules of now, and why rows are missing.
 
-    Between them stand the seeds that are planned, while some of them have not ended (`Readings.planned`).
+    Between them stand the seeds that are planned, while some of them have not ended (`Readings.planned`), and the
+    trainings that are outstanding.
     """
     from analysis.ledger import open_ledger
     from analysis.stages import verdict_stage
@@ -80,7 +82,7 @@ def _known(study: Study, folder: Path) -> tuple[pd.DataFrame | None, int, str]:
 
     nothing = "nothing has been trained yet"
     if not (folder / "ledger.db").exists():
-        return None, 0, nothing
+        return None, 0, nan, nothing
     rules = study.spec.analysis
     try:
         with open_ledger(folder) as ledger:
@@ -89,6 +91,6 @@ def _known(study: Study, folder: Path) -> tuple[pd.DataFrame | None, int, str]:
                 looks=tuple(study.spec.looks),
             )  # fmt: skip
             readings = read(replace(ledger, study=now), verdict_stage(now))
-            return verdict_table(readings), readings.planned, "it has not been trained yet"
+            return verdict_table(readings), readings.planned, readings.outstanding, "it has not been trained yet"
     except StudyError as error:
-        return None, 0, str(error)
+        return None, 0, nan, str(error)

@@ -96,19 +96,25 @@ class PlanSearcher(Searcher):
         elif outcome is not None and outcome["kind"] == "checkpoint":
             ledger.forget_checkpoint(trial, now)
         elif outcome is not None and outcome["kind"] == "memory" and trial not in self.job.alone:
+            self._begun(trial)
             self.job.alone.add(trial)
             ledger.release(trial, "memory", now)
         elif outcome is not None:
+            self._begun(trial)
             self.job.end(trial, outcome["state"], kind=outcome["kind"] or None, message=outcome["message"])
         elif not error:
             self.job.end(trial, COMPLETED)
         else:
-            if ledger.states[trial] == PLANNED:  # the worker was lost before it could say that it began
-                ledger.begin(trial, {}, now)
+            self._begun(trial)
             ledger.release(trial, "lost", now)
             if losses(ledger, trial) >= LOSSES:
                 what = f"its worker was lost {LOSSES} times in a row; see the logs of Ray"
                 self.job.end(trial, FAILED, kind="lost", message=what)
+
+    def _begun(self, trial: str) -> None:
+        """Record the attempt of a worker that was lost or killed before it could say that it began."""
+        if self.job.ledger.states[trial] == PLANNED:
+            self.job.ledger.begin(trial, {}, self.job.clock())
 
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: the ledger holds everything, and a study is never restored from Tune's snapshots."""

@@ -8,7 +8,7 @@ import re
 import sqlite3
 import tempfile
 import uuid
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,8 @@ def _check_no_copy(ledger: Ledger, storage: Path | Storage, mark: str) -> None:
             f"--storage: {place} holds the files of {there}, of which {ledger.folder} is a copy; go on with that, or "
             f"copy {place} into another folder, too, and give that folder as --storage"
         )
-    _mark(storage, mark, ledger.folder)
+    with suppress(OSError, StorageError):  # a study that has nothing to do needs no room to say so
+        _mark(storage, mark, ledger.folder)
 
 
 def _study(folder: Path) -> dict[str, Any] | None:
@@ -167,7 +168,13 @@ def _mark(storage: Path | Storage, mark: str, folder: Path) -> None:
             storage.put({f"{MARKS}/{mark}": Path(named.name)})
     else:
         (storage / MARKS).mkdir(parents=True, exist_ok=True)
-        (storage / MARKS / mark).write_bytes(os.fsencode(folder))
+        path, aside = storage / MARKS / mark, storage / MARKS / f"{mark}.part"
+        try:
+            aside.write_bytes(os.fsencode(folder))
+            os.replace(aside, path)
+        except OSError as error:  # on a full disk, an empty mark would keep everybody out
+            aside.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _folder(storage: Path | Storage, mark: str) -> Path:

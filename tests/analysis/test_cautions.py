@@ -78,6 +78,15 @@ def test_a_full_model_no_better_than_its_input_has_not_learned(full, untouched, 
     assert ("Not learned" in heads(higher, of_images=scored, of_references=of_references)) == (full <= untouched)
 
 
+@pytest.mark.parametrize("infinite", [float("inf"), float("-inf")])
+@pytest.mark.parametrize(("full", "told"), [(3.0, False), (5.0, True)])
+def test_one_infinite_score_does_not_tell_whether_the_full_model_has_learned(infinite, full, told):
+    ours = pd.concat([images("a", "b")] * 2).assign(variant="baseline", **{NIQE: [full, infinite, full, full]})
+    input_ = pd.concat([references("input", **{NIQE: [4.0]}).assign(image=one) for one in "abc"])
+    for theirs in (input_, input_.assign(**{NIQE: [4.0, infinite, 4.0]})):
+        assert ("Not learned" in heads(of_images=ours, of_references=theirs)) == told
+
+
 def test_random_features_are_told_of_even_one_trial():
     assert heads(of_trials=trials(weights=["imagenet", "random", "imagenet"])) == ["Random features"]
     assert heads(of_trials=trials().drop(columns="config/vgg.weights")) == []

@@ -160,6 +160,7 @@ def test_trainings_that_are_only_planned_have_not_failed_and_are_said_to_be_outs
     assert [row[-1] for row in part.credits.rows[:2]] == ["helps, exploratory, interim", "helps, interim"]
     assert "helps, exploratory, interim" in effects_tex(changed, part)
     assert part.note.endswith("the level holds for the 6 planned.")
+    assert part.each == 4  # 16 combinations, a quarter with both of two components
 
 
 def test_interactions_of_a_fraction_are_named_with_what_they_cannot_be_told_from(make_study):
@@ -220,12 +221,26 @@ def test_of_random_orders_the_shapley_values_have_the_verdicts(make_study):
     found = page(folder).text
     verdicts = pd.read_csv(folder / "report" / "verdicts.csv").query("role == 'primary'")
     assert verdicts["n_failed"].tolist() == primary["n_failed"].tolist()
+    assert verdicts["bound_difference"].notna().tolist() == (primary["n_failed"] == 1).tolist()
     assert set(primary["n_failed"]) == {0, 1}  # not every component's orders pass through that combination
     assert "on average over 20 random orders of adding the components, PSNR" in found
     assert "do not lessen the error of drawing so few orders" in found
     outlook = pd.read_csv(folder / "report" / "outlook.csv").set_index("component")
     assert "more orders are needed" in outlook.at["b", "why"]  # more than 0.5 dB from drawing
     assert pd.isna(outlook.at["b", "seeds_low"])
+
+
+def test_a_ledger_whose_orders_were_drawn_from_0_is_reported_from_those(make_study):
+    components, design = ("a", "b", "c", "d", "e", "f", "g"), {"orders": 4}
+    earlier, made = (orders(components, 4, seed=seed) for seed in (0, orders_seed("study")))
+    assert not {*runs_of_orders(made)} <= {*runs_of_orders(earlier)}
+    planned = designed(runs_of_orders(earlier), components, lambda run: 15 + 1.5 * ("a" in run) - len(run) / 9)
+    folder = make_study(variants=planned, design=design, components=components, noise=0.05, pictures=False)
+    primary = load_effects(folder).query("role == 'primary'").set_index("component")
+    assert primary.at["a", "difference"] == pytest.approx(1.5 - 1 / 9, abs=0.2)
+    found = page(folder).text
+    assert "on average over 4 random orders of adding the components, PSNR" in found
+    assert "a value of 0 passes for an effect at 1 % in up to 4.6 %" in found
 
 
 def test_a_leave_one_out_study_keeps_its_verdicts_and_has_no_section_of_effects(make_study):

@@ -59,6 +59,19 @@ def test_the_bound_pairs_the_untouched_input_with_the_full_models_same_seed(stat
     assert (bound["difference"], bound["seeds"]) == (pytest.approx(np.mean([*lost, 8.0 - 10.3])), 4)
 
 
+@pytest.mark.parametrize("score", [np.inf, np.nan])
+def test_the_bound_leaves_out_images_on_which_no_training_has_a_finite_score(score):
+    ended = trials({"baseline": ["COMPLETED"] * 4, "no_x": ["COMPLETED"] * 3 + ["DIVERGED"]})
+    among = scores(BOTH)
+    lost = among.assign(psnr=among["psnr"].where(among["image"] != "i1", score))
+    found, expected = (
+        compare(scored_as_input(frame, ended, untouched(8.0)), metric="psnr", higher_is_better=True).iloc[0]
+        for frame in (lost, among[among["image"] != "i1"])
+    )
+    assert np.isfinite(expected["difference"])
+    assert (found["difference"], found["seeds"], found["images"]) == (expected["difference"], 4, 1)
+
+
 def test_where_nothing_broke_down_the_scores_are_as_they_were():
     frame = scores(BOTH)
     assert scored_as_input(frame, trials({"no_x": ["COMPLETED", "STOPPED", "RUNNING"]}), untouched(8.0)) is frame

@@ -41,7 +41,8 @@ def test_a_terminal_gets_the_metrics_that_fit_and_no_broken_number(made, capsys,
 
 def test_markdown_says_what_its_numbers_are(made):
     text = markdown(*made)
-    assert "Difference: each variant less what it is compared with, so it is a loss where a component helps." in text
+    said = "Difference: each variant less what it is compared with, so it is a loss where a component that is left out"
+    assert f"{said} helps." in text
     assert "Mean over images, ± standard deviation over seeds." in text
     assert "Each interval stands for itself (95 %, not adjusted for their number); no verdict rests on them." in text
     readings, found = made

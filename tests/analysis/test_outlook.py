@@ -1,6 +1,7 @@
 """Seeds and hours to decide: against the reference's table, and against power that scipy gives."""
 
 import sqlite3
+from dataclasses import replace
 from math import ceil, sqrt
 
 import numpy as np
@@ -15,7 +16,7 @@ from analysis.outlook_shown import Asked, effort, outlook_of, outlook_part
 from analysis.records import read_records
 from analysis.report import write_report
 from analysis.tables import read, tables
-from tests.analysis.synthetic_search import Tried, ordinary
+from tests.analysis.synthetic_search import SFP, Tried, ordinary
 
 METRICS = [Metric("eval/psnr_db", "PSNR (dB)", True, True), Metric("eval/niqe", "NIQE", False, False)]
 MATTERS = {"eval/psnr_db": 0.5}
@@ -116,6 +117,43 @@ def test_what_has_a_verdict_before_all_planned_seeds_have_ended_takes_these():
     ]
     done = outlook_part(table(verdict("a", 0.2, said="helps")), EFFORT, Asked(METRICS, "eval/psnr_db")).table.rows
     assert [row[1:5] for row in done] == [["a", "3", "decided: helps", "0"]]
+
+
+def test_what_has_a_verdict_so_far_takes_the_trainings_that_are_outstanding():
+    names = [verdict("a", 0.2, said="helps", seeds=6), verdict("b", 0.1, said="hurts", seeds=5)]
+    untold = verdict("c", np.nan, seeds=0, said="", why="no completed trial of no_c")
+    found = table(*names, untold, planned=6, outstanding=5)  # c waits, and a seed of b diverged
+    assert found["seeds_high"].tolist() == [6, 6, pd.NA, 6]
+    assert found["trainings_low"].tolist() == found["trainings_high"].tolist() == [5, 5, pd.NA, 5]
+    assert found["hours_high"].tolist()[-1] == 2.5
+    last = outlook_part(found, EFFORT, Asked(METRICS, "eval/psnr_db")).table.rows[-1]
+    said = "6; all that are known have a verdict so far, to be decided at the 6 planned; not known of c"
+    assert last[1:5] == ["all of them", "5", said, "5"]
+
+
+def test_all_of_them_take_no_less_than_what_waits_for_the_planned_seeds():
+    waits, open_ = verdict("a", 0.2, said="helps"), verdict("b", 0.1)
+    alone = table(waits, open_).iloc[1]
+    assert alone["seeds_low"] < alone["seeds_high"] < 12
+    found = table(waits, open_, planned=12, outstanding=36)
+    assert found["seeds_low"].tolist() == [12, alone["seeds_low"], 12]
+    assert found["seeds_high"].tolist() == [12, alone["seeds_high"], 12]
+    assert found["trainings_high"].tolist() == [36, alone["trainings_high"], 36]
+    wide = table(waits, verdict("b", 0.5), planned=5, outstanding=8)  # the open one takes more than are planned
+    assert wide["seeds_low"].tolist() == [5, wide["seeds_low"][1], max(5, wide["seeds_low"][1])]
+    assert wide["seeds_high"][2] == wide["seeds_high"][1] > 5
+    assert wide["trainings_high"][2] == wide["trainings_high"][1] > 8
+
+
+def test_the_report_counts_the_trainings_that_its_verdicts_say_are_outstanding(make_study):
+    ends = {("no_attention", seed): ("PLANNED", None, None) for seed in (1, 2, 3, 4)}
+    with open_ledger(make_study(pictures=False, seeds=(1, 2, 3, 4), ends=ends)) as ledger:
+        readings = read(ledger, "fixed")
+    found, told = outlook_of(readings, tables(readings))
+    assert "4 trials are outstanding" in told.note
+    waits = found["why"].str.contains("so far")
+    assert waits.any()
+    assert found.loc[waits, "trainings_low"].eq(4).all()
 
 
 def test_where_nothing_is_known_no_spread_is_made_up():
@@ -235,6 +273,28 @@ def test_a_repeat_of_a_search_takes_its_trials_and_what_confirms_it(make_search)
     with open_ledger(make_search(asked)) as ledger:
         found = effort(read(ledger, "confirm"))
     assert found.trainings == 2 + 2 * 2
+
+
+def test_a_repeat_whose_search_goes_on_takes_more_than_the_trials_that_confirm_it(make_search):
+    places = [(name, repeat) for name in ("baseline", "no_attention") for repeat in range(5)]
+    chosen, noise = places[:-1], (0.0, 0.1, 0.3, 0.2, 0.0)
+    confirmed = {
+        (name, repeat, seed): {"SICE": (20.0 + seed + (noise[repeat] - 9 if name != "baseline" else 0),)}
+        for name, repeat in chosen
+        for seed in (1, 2)
+    }
+    asked = ordinary(
+        tried={place: [Tried([(9.0,), (10.0,)])] for place in places}, choices=dict.fromkeys(chosen, (0, "best")),
+        confirmed=confirmed, search={"repeats": 5, "parameters": {"baseline": [SFP], "no_attention": [SFP]}},
+    )  # fmt: skip
+    with open_ledger(make_search(asked)) as ledger:
+        readings = read(ledger, "confirm")
+    readings = replace(readings, study=replace(readings.study, matters=MATTERS))
+    found, told = outlook_of(readings, tables(readings))
+    assert "2 trials are outstanding" in told.note  # these confirm; those of the search come before
+    row = found.iloc[0]
+    assert (row["seeds"], row["seeds_high"], row["why"][:12]) == (4, 5, "helps so far")
+    assert row["trainings_high"] == round(effort(readings).trainings) > 2
 
 
 def test_the_report_tells_it_on_the_page_in_markdown_and_in_numbers(make_study):

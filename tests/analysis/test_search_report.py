@@ -1,3 +1,4 @@
+import json
 import math
 import re
 import shutil
@@ -112,6 +113,23 @@ def test_why_settings_were_chosen_names_the_metric_and_not_its_key(make_search):
     text = markdown(make_search())
     assert "highest PSNR of 2 that ran to the end" in text
     assert "eval/psnr_db of 2" not in text
+
+
+def test_of_keys_that_hold_one_another_each_has_its_own_name(make_search):
+    tried = {(name, 0): [Tried(flat(12.0))] for name in ("baseline", "no_attention")}
+    whys = dict(zip(tried, ((0, "lowest val.loss of 2"), (0, "lowest loss, loss.sfp_global 3")), strict=True))
+    folder = make_search(ordinary(tried=tried, choices=whys, confirmed={}))
+    with sqlite3.connect(folder / "ledger.db") as db:
+        ((metrics,),) = db.execute("SELECT value FROM study WHERE key = 'metrics'").fetchall()
+        more = [
+            {"key": key, "title": title, "higher_is_better": False, "needs_reference": False}
+            for key, title in (("loss", "Hinge"), ("val.loss", "Hinge, validated"))
+        ]
+        db.execute("UPDATE study SET value = ? WHERE key = 'metrics'", [json.dumps([*json.loads(metrics), *more])])
+    db.close()
+    text = markdown(folder)
+    assert "lowest Hinge validated of 2 |" in text
+    assert "lowest Hinge, loss.sfp_global 3 |" in text
 
 
 def test_whether_tuning_helped_is_said(make_search):

@@ -85,6 +85,16 @@ def test_in_an_ordinary_search_no_value_is_lost(made):
     assert made().lost.empty
 
 
+def test_what_no_trial_of_a_kind_was_scored_with_is_not_lost(made):
+    objectives = {PSNR: "max", NIQE: "min"}
+    confirmed = {("baseline", 0, seed): {SEEN: (9.0,), NEW: (8.0,)} for seed in (11, 12)}
+    asked = Asked({("baseline", 0): [Tried(flat(10.0, 4.0))]}, {("baseline", 0): (0, "knee")}, confirmed, [NEW],
+                  search={"objectives": objectives})  # fmt: skip
+    found = made(asked)
+    assert set(found.ended.query("metric == @NIQE")["quantity"]) == {"untuned"}
+    assert found.lost.empty
+
+
 def test_what_has_nothing_to_search_promised_nothing_and_is_confirmed(made):
     row = made().promised.set_index("variant").loc["no_global_sfp"]
     assert row["number"] == -1

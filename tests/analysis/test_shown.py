@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 
 from analysis import wording
+from analysis.factorial import full
 from analysis.ledger import open_ledger
 from analysis.shown import (
     breaks,
+    differed,
     events,
     explored,
     facts,
@@ -17,7 +19,7 @@ from analysis.shown import (
     verdicts,
 )
 from analysis.tables import read, tables
-from tests.analysis.synthetic import Variant
+from tests.analysis.synthetic import LEAVE_ONE_OUT, Variant, designed
 
 
 @pytest.fixture
@@ -51,6 +53,23 @@ def test_numbers_of_a_metric_have_the_same_decimals_in_every_row(made):
     (group,) = groups(*made())
     for place in range(len(group.heads)):
         assert len({len(row["cells"][place][0].partition(".")[2]) for row in group.rows}) == 1
+
+
+def test_what_a_difference_is_holds_of_every_row(made):
+    loss = "each variant less what it is compared with, so it is a loss where a component that is left out helps. "
+    assert f"Difference: {loss}" in differed(made()[0])
+    bare, extra = LEAVE_ONE_OUT[0], Variant("extra", (1.0, 0.0, 0.0, 0.0), "extra", "baseline", present=1)
+    added = differed(made("added", variants=(bare, extra))[0])
+    assert "Difference: each variant less what it is compared with. " in added
+    assert f"Difference: {loss}" in differed(made("both", variants=(*LEAVE_ONE_OUT, extra))[0])
+    two, placebo = ("attention", "local_sfp"), Variant("placebo", compared_to="baseline")
+    crossed = designed(full(two).runs, two, lambda run: 15 + len(run))
+    plan = {"design": "factorial", "components": two}
+    alone = differed(made("alone", variants=crossed, **plan)[0])
+    what = "Difference: with each component less without it, on average over all combinations of the other components"
+    assert f"{what}. " in alone
+    controlled = differed(made("controlled", variants=(*crossed, placebo), **plan)[0])
+    assert f"{what}; of a control, the variant less what it is compared with. " in controlled
 
 
 def test_the_facts_count_the_study(made):

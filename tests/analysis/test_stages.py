@@ -142,6 +142,17 @@ def test_a_variant_whose_trainings_all_diverged_keeps_its_place_in_the_family(ma
     assert table["p_adjusted"].min() == pytest.approx(5 * smallest)  # Holm, of five
 
 
+def test_a_frame_that_was_filtered_or_renamed_is_compared_as_it_is(make_study):
+    frame = load_judged(make_study(pictures=False))
+    options = {"metric": PSNR, "higher_is_better": True}
+    two = compare(frame[frame["variant"].isin(["baseline", "no_attention"])], **options)
+    assert two["variant"].tolist() == ["no_attention"]
+    assert two["p_adjusted"].tolist() == two["p"].tolist()
+    renamed = compare(frame.replace({"variant": {"no_attention": "without"}}), **options)
+    assert len(renamed) == 5
+    assert not renamed["why"].str.contains("no completed trial").any()
+
+
 def test_while_nothing_is_confirmed_the_frame_for_python_is_empty(make_search):
     frame = load_judged(make_search(ordinary(confirmed={}, search={"repeats": 4})))
     assert frame.empty

@@ -46,6 +46,9 @@ def test_an_effect_that_may_be_smaller_than_the_margin_is_said_to_be_open_in_siz
     for row in ({"low": low, "high": 1.7}, {"low": -1.7, "high": -low}):
         assert said(verdict="hurts", difference=0.9, **row).endswith(open_) == is_open
     assert "open" not in said(replace(STUDY, matters={}), low=-2.0, high=-0.1)
+    assert said(difference=-0.28, low=-0.5, high=-0.11).endswith(" is open.")
+    below = said(difference=-0.28, low=-0.49, high=-0.11)
+    assert below.endswith("falls by 0.28 dB (0.11 to 0.49): local sfp helps.")
 
 
 def test_a_component_that_hurts_is_said_by_what_is_gained_without_it():

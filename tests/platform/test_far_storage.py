@@ -1,5 +1,6 @@
 """A storage with an address: what is refused, what comes back, and trials whose files do not get there."""
 
+import errno
 import json
 import shutil
 import time
@@ -230,6 +231,23 @@ def test_of_two_that_claim_a_storage_at_the_same_moment_neither_has_it(tmp_path,
     with pytest.raises(SweepError, match=f"delete owner/{7:032x} there"):
         claim(ledger, place)
     assert [path.name for path in (place / "owner").iterdir()] == [f"{7:032x}"]
+    ledger.close()
+
+
+def test_a_storage_that_is_full_when_it_is_claimed_bears_no_mark_and_is_named(tmp_path, monkeypatch):
+    ledger, place = Ledger(tmp_path / "a" / "tiny"), tmp_path / "shared" / "tiny"
+
+    def full(path, content):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match="No space left") as caught:
+            claim(ledger, place)
+    assert caught.value.filename.startswith(str(place / "owner"))
+    assert list((place / "owner").iterdir()) == []
+    claim(ledger, place)
     ledger.close()
 
 
