@@ -39,7 +39,7 @@ LOOK_S = 0.2
 RIVAL_TRIALS = 100
 HOST = "127.0.1.41"
 ENDED = (
-    "SELECT runs.name, tags.value FROM runs LEFT JOIN tags ON tags.run_uuid = runs.run_uuid AND tags.key = 'trial' "
+    "SELECT runs.run_uuid, tags.value FROM runs LEFT JOIN tags ON tags.run_uuid = runs.run_uuid AND tags.key = 'trial' "
     "WHERE status <> 'RUNNING'"
 )
 
@@ -48,8 +48,10 @@ ENDED = (
 class Watch:
     """Notes when a store first shows each run as ended, in seconds since 1970, while the block runs."""
 
-    ended: Callable[[], set[str]]
+    ended: Callable[[], dict[str, str]]
+    """Run -> trial, '' of a run that names none."""
     seen: dict[str, float] = field(default_factory=dict)
+    trials: dict[str, str] = field(default_factory=dict)
     _over: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Watch:
@@ -69,8 +71,10 @@ class Watch:
 
     def _note(self) -> None:
         now = time.time()
-        for name in self.ended() - self._before:
-            self.seen.setdefault(name, now)
+        for run, trial in self.ended().items():
+            if run not in self._before:
+                self.seen.setdefault(run, now)
+                self.trials[trial] = run
 
     def rate(self) -> float:
         """Return the runs per second, from the first that ended to the last."""
@@ -83,18 +87,18 @@ class Store:
     """A place for runs: its address as `MLFLOW_TRACKING_URI`, and how to ask what has ended there."""
 
     uri: str
-    ended: Callable[[], set[str]]
+    ended: Callable[[], dict[str, str]]
 
 
 def sqlite_store(path: Path) -> Store:
     """Return a SQLite store, made when the first run is."""
 
-    def ended() -> set[str]:
+    def ended() -> dict[str, str]:
         try:
             with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=20)) as db:
-                return {trial or name for name, trial in db.execute(ENDED)}
+                return {run: trial or "" for run, trial in db.execute(ENDED)}
         except sqlite3.OperationalError:  # not made yet
-            return set()
+            return {}
 
     return Store(f"sqlite:///{path}", ended)
 
@@ -113,9 +117,9 @@ def served() -> Iterator[Store | str]:
         return
     native = postgres.services(folder, HOST, HOST)
 
-    def ended() -> set[str]:
+    def ended() -> dict[str, str]:
         lines = postgres.query(native, ENDED).stdout.splitlines()
-        return {trial or name for name, _, trial in (line.rpartition("|") for line in lines)}
+        return {run: trial for run, _, trial in (line.partition("|") for line in lines)}
 
     try:
         postgres.begin(native)
@@ -161,9 +165,9 @@ def measured(kind: str, trials: int, folder: Path, store: Store, other: Store) -
     with Watch(store.ended) as beside:
         ledger, _ = run_study(trials, folder, tracking={"uri": store.uri})
     over = dict(ledger.db.execute("SELECT id, ended FROM trial"))
-    if not over.keys() <= beside.seen.keys():
-        raise SystemExit(f"{kind}: {len(over.keys() - beside.seen.keys())} of {trials} trials are not in the store")
-    lags = [beside.seen[trial] - ended for trial, ended in over.items()]
+    if not over.keys() <= beside.trials.keys():
+        raise SystemExit(f"{kind}: {len(over.keys() - beside.trials.keys())} of {trials} trials are not in the store")
+    lags = [beside.seen[beside.trials[trial]] - ended for trial, ended in over.items()]
     with Watch(other.ended) as alone:
         again = ["--uri", other.uri, "--experiment", "again"]
         subprocess.run([sys.executable, "-m", "platform.mirror", str(ledger.folder), *again], cwd=ROOT, check=True)
